@@ -1,0 +1,265 @@
+"""How a task is declared: a typed plain function under one decorator line.
+
+Nothing here runs anything. The declaration is data that the plan, the attempt, the database and the documentation read.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+#: What a task can fan out over: one instance a probe, a camera, a field of view, a protocol; or one for the whole session.
+PER = ("session", "probe", "camera", "fov", "protocol")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+
+
+class DeclarationError(Exception):
+    """A task is declared in a way that cannot work; the message names the task, the reason and the mend."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Files that a task reads.
+
+    Parameters
+    ----------
+    pattern
+        Path below the session folder, with ``*`` and ``?`` inside one path segment, the device's own placeholders (``{probe}``, ``{camera}``,
+        ``{fov}``, ``{protocol}``), ``{collection}`` for the folder of its raw data, and ``{name}`` for any parameter of the task.
+    required
+        A required input that is not there fails the attempt before the function is called.
+    """
+
+    pattern: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Output:
+    """Files that a task writes, and what must be true of them: the task's contract.
+
+    Parameters
+    ----------
+    pattern
+        Path below the session folder, as for `Input`.
+    at_least
+        Rows, or elements of the first dimension, that each file must have (npy, pqt, csv, tsv); 0 asks for a readable file only.
+    required
+        A required output that is missing makes the verdict Incomplete (Empty where none at all was written).
+    register
+        Whether the files become datasets of the database.
+    in_place
+        The files are there already, written by the rig; the task only vouches for them. They are hashed and registered where they are.
+    """
+
+    pattern: str
+    at_least: int = 0
+    required: bool = True
+    register: bool = True
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one instance needs. A lab can override each in its settings.
+
+    Parameters
+    ----------
+    cpu
+        Cores; also the number of threads that BLAS, OpenMP and numba get.
+    gpu
+        GPUs.
+    memory_gb
+        Memory, gigabytes.
+    timeout_s
+        Wall time, in seconds, after which the attempt's process group is killed.
+    """
+
+    cpu: int = 1
+    gpu: int = 0
+    memory_gb: float = 2.0
+    timeout_s: float = 7200.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A declared task. Calling it calls the plain function, so that tests can do so directly."""
+
+    name: str
+    version: str
+    function: Callable[..., None]
+    per: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    resources: Resources
+    python: str | None
+    packages: tuple[str, ...]
+    priority: int
+    source: str = ""  #: the distribution that brought it; filled in by discovery
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        """Call the function as it was written: ``task(job, **parameters)``."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def reference(self) -> str:
+        """``module:qualname``, from which a child process imports it."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameters and their default values, in the order of the signature."""
+        return {name: parameter.default for name, parameter in _parameters(self.function).items()}
+
+    def validated(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        """Complete `overrides` with the defaults and check all of it against the signature's types.
+
+        Parameters
+        ----------
+        overrides
+            Parameter values by name, from the lab's settings or a request.
+
+        Returns
+        -------
+        dict
+            Every parameter with a JSON-like value, in the order of the signature.
+
+        Raises
+        ------
+        DeclarationError
+            For an unknown name or a value of the wrong type.
+        """
+        import pydantic  # here, so that a child in an environment of its own needs no pydantic
+
+        try:
+            return self._model().model_validate(overrides).model_dump(mode="json")
+        except pydantic.ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            known = ", ".join(self.defaults) or "none"
+            raise DeclarationError(f"task {self.name}: wrong parameters ({wrong}); it takes: {known}") from None
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the parameters."""
+        return self._model().model_json_schema()
+
+    def _model(self) -> Any:
+        import pydantic
+
+        hints = inspect.get_annotations(self.function, eval_str=True)
+        fields: dict[str, Any] = {name: (hints.get(name, Any), default) for name, default in self.defaults.items()}
+        return pydantic.create_model(self.name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+
+
+@dataclass(frozen=True)
+class _Decorator:
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, function: Callable[..., None]) -> Task:
+        options = dict(self.options)
+        declared = Task(name=options.pop("name") or function.__name__, function=function, **options)
+        _check(declared)
+        return declared
+
+
+def task(
+    *,
+    version: str,
+    per: str = "session",
+    inputs: list[Input] | tuple[Input, ...] = (),
+    outputs: list[Output] | tuple[Output, ...] = (),
+    resources: Resources | None = None,
+    python: str | None = None,
+    packages: tuple[str, ...] = (),
+    priority: int = 50,
+    name: str | None = None,
+) -> _Decorator:
+    """Declare a function as a task.
+
+    The function takes the `Job` first and its parameters after it, each with a default and a type.
+
+    Parameters
+    ----------
+    version
+        Version of the task's results. Raise it when the same inputs would now give other results: it is part of the identity.
+    per
+        What the task fans out over: ``session``, ``probe``, ``camera``, ``fov`` or ``protocol``.
+    inputs, outputs
+        The files it reads and writes. Parents come from matching outputs to inputs.
+    resources
+        What one instance needs.
+    python
+        Name of another Python environment of the lab server (``[environments]`` of its settings) to run in.
+    packages
+        Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result.
+    priority
+        Higher goes first where resources are short.
+    name
+        Name of the task; the function's own when omitted.
+
+    Returns
+    -------
+    callable
+        A decorator that turns the function into a `Task`.
+
+    Raises
+    ------
+    DeclarationError
+        When the declaration cannot work: the message names the task, the reason and the mend.
+    """
+    return _Decorator(
+        dict(
+            name=name,
+            version=version,
+            per=per,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            resources=resources or Resources(),
+            python=python,
+            packages=tuple(packages),
+            priority=priority,
+        )
+    )
+
+
+def fill(pattern: str, values: dict[str, Any]) -> str:
+    """Put `values` into the placeholders of a pattern; one that is unknown stays as it is."""
+    return _PLACEHOLDER.sub(lambda match: str(values.get(match[1], match[0])), pattern)
+
+
+def with_source(declared: Task, source: str) -> Task:
+    """The same task, marked with the distribution that brought it."""
+    return replace(declared, source=source)
+
+
+def _parameters(function: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    return dict(list(inspect.signature(function).parameters.items())[1:])
+
+
+def _check(declared: Task) -> None:
+    where = f"task {declared.name!r} ({declared.reference})"
+    if not _NAME.fullmatch(declared.name) or len(declared.name) > 40:
+        raise DeclarationError(f"{where}: a task's name is lower case letters, digits and underscores, 40 at most")
+    if declared.per not in PER:
+        raise DeclarationError(f"{where}: per={declared.per!r} is unknown; use one of {', '.join(PER)}")
+    if not declared.outputs:
+        raise DeclarationError(f"{where}: declares no output; a task without outputs cannot be judged, add outputs=[Output(...)]")
+    if not list(inspect.signature(declared.function).parameters):
+        raise DeclarationError(f"{where}: its function takes no argument; the first must be the job")
+    for parameter in _parameters(declared.function).values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.default is parameter.empty:
+            raise DeclarationError(f"{where}: parameter {parameter.name!r} must be a plain one with a default value")
+    allowed = {*declared.defaults, *([] if declared.per == "session" else [declared.per, "collection"])}
+    for pattern in (item.pattern for item in (*declared.inputs, *declared.outputs)):
+        if unknown := set(_PLACEHOLDER.findall(pattern)) - allowed:
+            raise DeclarationError(f"{where}: {pattern!r} has unknown placeholders {sorted(unknown)}; it can use {sorted(allowed)}")
+        if pattern.startswith("/") or ".." in pattern.split("/"):
+            raise DeclarationError(f"{where}: {pattern!r} must stay below the session folder")

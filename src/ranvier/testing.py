@@ -1,0 +1,1 @@
+"""Pytest plugin for authors of tasks."""

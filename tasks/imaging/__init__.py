@@ -1,0 +1,1 @@
+"""Built-in imaging tasks, one task a file; discovered through the entry-point group ranvier.tasks."""
