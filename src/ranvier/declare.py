@@ -11,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ranvier.errors import RanvierError
+
 #: What a task can fan out over: one instance a probe, a camera, a field of view, a protocol; or one for the whole session.
 PER = ("session", "probe", "camera", "fov", "protocol")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
-class DeclarationError(Exception):
+class DeclarationError(RanvierError):
     """A task is declared in a way that cannot work; the message names the task, the reason and the mend."""
 
 

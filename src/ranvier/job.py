@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ranvier.declare import fill
+from ranvier.errors import RanvierError
 
 #: Outcomes of a quality check, worst last; Alyx's names.
 QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 
-class JobError(Exception):
+class JobError(RanvierError):
     """The task asked for something that its declaration does not have; the message says what to declare."""
 
 

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ranvier.errors import RanvierError
+
 DEFAULT_CONFIG = """\
 # Settings of this machine; `ranvier doctor` checks them. A setting that is not here has the default shown in docs/settings.md.
 
@@ -35,7 +37,7 @@ unknown_subject = "{unknown_subject}"   # "refuse", or "create" the subject when
 """
 
 
-class SettingsError(Exception):
+class SettingsError(RanvierError):
     """The settings cannot be read; the message names the file, the reason and the mend."""
 
 
