@@ -1,0 +1,34 @@
+# One virtual environment, .venv; pip is called again only when what it installs from has changed.
+EXTRAS := ephys,dev
+STAMP := .venv/.made-$(shell cat pyproject.toml setup.py constraints.txt | cksum | tr ' ' -)
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] < (3, 13)))' 2>/dev/null),$(name))))
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
+
+.PHONY: env demo test test-heavy lint clean
+
+env: $(STAMP)
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Making the environment in .venv with $$($(PYTHON) --version); this takes a few minutes, once"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $(STAMP)
+
+demo: env  ## Start every service, simulate a session, run the main job, say what came out
+	@.venv/bin/ranvier demo
+
+test: env  ## What runs in a few minutes
+	$(PYTEST) -m "not heavy and not browser"
+
+test-heavy: env  ## Whole systems, real spike sorting, a browser
+	$(PYTEST) -m "heavy or browser"
+
+lint: env  ## Style, format, and types of the package as it installs
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	@rm -rf build && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
+	MYPYPATH=build/typed .venv/bin/python -m mypy -p ranvier
+
+clean:  ## Remove what make has made, but for the demo's data (.demo)
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
