@@ -12,7 +12,7 @@ $(STAMP):
 	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making the environment in .venv with $$($(PYTHON) --version); this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $(STAMP)
 
 demo: env  ## Start every service, simulate a session, run the main job, say what came out
@@ -27,7 +27,7 @@ test-heavy: env  ## Whole systems, real spike sorting, a browser
 lint: env  ## Style, format, and types of the package as it installs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	@rm -rf build && .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
+	@rm -rf build && .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --target build/typed .
 	MYPYPATH=build/typed .venv/bin/python -m mypy -p ranvier
 
 clean:  ## Remove what make has made, but for the demo's data (.demo)

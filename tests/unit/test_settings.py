@@ -1,0 +1,82 @@
+"""Settings: defaults that work, errors that name the file and the setting, and every one of them documented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, load
+
+
+def test_a_home_without_a_file_has_the_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert settings.lab_root == tmp_path / "data" / "lab" / "Subjects"
+    assert settings.repository == "lab_server"
+    assert settings.database_url == "http://127.0.0.1:8000"
+    assert settings.prefect_api_url == "http://127.0.0.1:4200/api"
+    assert settings.cluster_address == "tcp://127.0.0.1:8786"
+    assert settings.task("anything").enabled
+
+
+def test_the_first_start_writes_the_file_once(tmp_path: Path) -> None:
+    initialise(tmp_path, lab="cortexlab", unknown_subject="create")
+    again = initialise(tmp_path, lab="another")
+    assert again.lab.name == "cortexlab"
+    assert again.registration.unknown_subject == "create"
+
+
+def test_the_home_is_the_argument_else_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANVIER_HOME", str(tmp_path / "from_environment"))
+    assert home_folder() == tmp_path / "from_environment"
+    assert home_folder(tmp_path) == tmp_path
+    monkeypatch.delenv("RANVIER_HOME")
+    assert home_folder() == Path.home() / ".ranvier"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[lab\n", "not valid TOML"),
+        ("[lab]\nnaem = 'x'\n", "lab.naem: Extra inputs"),
+        ("[lab]\nname = 'two words'\n", "lab.name"),
+        ("[ports]\ndatabase = 'many'\n", "ports.database: Input should be a valid integer"),
+        ("[tasks.spike_sorting]\nparameter = {}\n", "tasks.spike_sorting.parameter"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_setting(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "config.toml").write_text(content)
+    with pytest.raises(SettingsError, match=said) as refused:
+        load(tmp_path)
+    assert str(tmp_path / "config.toml") in str(refused.value)
+
+
+def test_a_secret_is_the_environments_else_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(tmp_path)
+    with pytest.raises(SettingsError, match=r"secrets/token.*RANVIER_TOKEN"):
+        settings.secret("token")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("abc\n")
+    assert settings.secret("token") == "abc"
+    monkeypatch.setenv("RANVIER_TOKEN", "xyz")
+    assert settings.secret("token") == "xyz"
+
+
+def rows(model: type[BaseModel], before: str = "") -> Iterator[str]:
+    """The rows that docs/settings.md has to have."""
+    for name, field in model.model_fields.items():
+        inner = TaskSettings if name == "tasks" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from rows(inner, f"{before}{name}.NAME." if name == "tasks" else f"{before}{name}.")
+        elif name != "home":
+            assert field.description, f"{before}{name} has no description"
+            default = json.dumps(field.get_default(call_default_factory=True))
+            yield f"| `{before}{name}` | `{default}` | {field.description.replace('<', '&lt;')} |"
+
+
+def test_every_setting_is_documented(repository: Path) -> None:
+    documented = (repository / "docs" / "settings.md").read_text()
+    assert [line for line in documented.splitlines() if line.startswith("| `")] == [*rows(Settings)]
