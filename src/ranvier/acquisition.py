@@ -79,7 +79,8 @@ def read(session: Session) -> Acquisition:
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AcquisitionError(f"{path} is not valid YAML: {error}", "mend the file, or remove it and the files themselves will tell") from None
+        hint = "mend the file, or remove it and the files themselves will tell"
+        raise AcquisitionError(f"{path} is not valid YAML: {error}", hint) from None
     if not isinstance(content, dict):
         raise AcquisitionError(f"{path} holds {type(content).__name__}, not a mapping", "see any IBL rig's description for its form")
     return parse(content, str(path))
@@ -111,7 +112,8 @@ def infer(session: Session) -> Acquisition:
     probes = {path.parent.name for path in session.path.glob("raw_ephys_data/probe*/*.ap.*bin")}
     if probes:
         devices["neuropixel"] = {probe: {"collection": f"raw_ephys_data/{probe}"} for probe in sorted(probes)}
-    cameras = {match[1]: path.parent.name for path in session.path.glob("raw_video_data*/*Camera.raw.*") if (match := _CAMERA.search(path.name))}
+    videos = session.path.glob("raw_video_data*/*Camera.raw.*")
+    cameras = {match[1]: path.parent.name for path in videos if (match := _CAMERA.search(path.name))}
     if cameras:
         devices["cameras"] = {camera: {"collection": collection} for camera, collection in sorted(cameras.items())}
     stacks = sorted(path.name for path in session.path.glob("raw_imaging_data_*") if path.is_dir())
@@ -124,7 +126,8 @@ def infer(session: Session) -> Acquisition:
 def write(session: Session, acquisition: Acquisition) -> Path:
     """Write an inferred description down, so that it can be seen and corrected."""
     path = session.path / DESCRIPTION
-    path.write_text("# Inferred from the files, as the rig left no description; correct it where it is wrong.\n" + yaml.safe_dump(acquisition.content))
+    head = "# Inferred from the files, as the rig left no description; correct it where it is wrong.\n"
+    path.write_text(head + yaml.safe_dump(acquisition.content))
     return path
 
 

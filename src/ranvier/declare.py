@@ -30,8 +30,8 @@ class Input:
     Parameters
     ----------
     pattern
-        Path below the session folder, with ``*`` and ``?`` inside one path segment, the device's own placeholders (``{probe}``, ``{camera}``,
-        ``{fov}``, ``{protocol}``), ``{collection}`` for the folder of its raw data, and ``{name}`` for any parameter of the task.
+        Path below the session folder, with ``*`` and ``?`` inside one path segment, the device's own placeholders (``{probe}``,
+        ``{camera}``, ``{fov}``, ``{protocol}``), ``{collection}`` for the folder of its raw data, and ``{name}`` for any parameter.
     required
         A required input that is not there fails the attempt before the function is called.
     """

@@ -10,10 +10,9 @@ import hashlib
 import importlib.metadata
 import json
 import subprocess
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
-from ranvier.declare import Task
 from ranvier.errors import RanvierError
 
 Receipt = dict[str, Any]
@@ -23,13 +22,13 @@ class EnvironmentProblem(RanvierError):
     """The Python environment that a task names is not on this machine, or does not answer."""
 
 
-def make_receipt(task: Task, parameters: dict[str, Any], inputs: dict[str, str], packages: dict[str, str]) -> Receipt:
+def make_receipt(task: str, version: str, parameters: dict[str, Any], inputs: dict[str, str], packages: dict[str, str]) -> Receipt:
     """What a result is made by and from.
 
     Parameters
     ----------
-    task
-        The task.
+    task, version
+        Name and version of the task.
     parameters
         All its parameters, validated.
     inputs
@@ -38,8 +37,8 @@ def make_receipt(task: Task, parameters: dict[str, Any], inputs: dict[str, str],
         Versions, from `package_versions`.
     """
     return {
-        "task": task.name,
-        "version": task.version,
+        "task": task,
+        "version": version,
         "parameters": parameters,
         "inputs": dict(sorted(inputs.items())),
         "packages": packages,
@@ -63,13 +62,13 @@ def difference(before: Receipt, now: Receipt) -> list[str]:
     return changes
 
 
-def package_versions(task: Task, interpreter: str | None = None) -> dict[str, str]:
-    """Versions of the packages that a task names.
+def package_versions(packages: Sequence[str], interpreter: str | None = None) -> dict[str, str]:
+    """Versions of the packages that a task names, ``absent`` for those that are not installed.
 
     Parameters
     ----------
-    task
-        The task.
+    packages
+        Names of distributions.
     interpreter
         Python interpreter of the environment that it runs in; None for this one.
 
@@ -79,8 +78,8 @@ def package_versions(task: Task, interpreter: str | None = None) -> dict[str, st
         If the interpreter cannot be run.
     """
     if interpreter is None:
-        return {name: _version(name) for name in task.packages}
-    return dict(_versions_elsewhere(interpreter, task.packages))
+        return {name: _version(name) for name in packages}
+    return _versions_elsewhere(interpreter, packages)
 
 
 def _changed(what: str, before: dict[str, Any], now: dict[str, Any], *, show: bool) -> list[str]:
@@ -111,10 +110,10 @@ print(json.dumps(versions))
 """
 
 
-@lru_cache(maxsize=64)
-def _versions_elsewhere(interpreter: str, packages: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+def _versions_elsewhere(interpreter: str, packages: Sequence[str]) -> dict[str, str]:
     try:
         answer = subprocess.run([interpreter, "-c", _ASK, *packages], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise EnvironmentProblem(f"Python interpreter {interpreter} cannot be run: {error}", "mend [environments] in config.toml") from None
-    return tuple(json.loads(answer.stdout).items())
+    versions: dict[str, str] = json.loads(answer.stdout)
+    return versions

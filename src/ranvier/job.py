@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Job:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("ranvier.task"))
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: list[dict[str, str]] = field(default_factory=list)
-    progress_file: Path | None = None
+    notify: Callable[[dict[str, Any]], None] | None = None
 
     def input(self, pattern: str | None = None) -> Path:
         """The one file of an input.
@@ -173,10 +174,8 @@ class Job:
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell how far the task is, from 0 to 1; shown with the task while it runs."""
-        if self.progress_file is not None:
-            written = self.progress_file.with_suffix(".new")
-            written.write_text(json.dumps({"fraction": round(float(fraction), 4), "message": message}))
-            written.replace(self.progress_file)
+        if self.notify is not None:
+            self.notify({"progress": round(float(fraction), 4), "message": message})
         self.log.info("%3.0f %% %s", 100 * fraction, message)
 
 

@@ -53,7 +53,8 @@ class Session:
         folder = Path(path).expanduser().absolute()
         if get_session_path(folder) != folder:
             raise SessionPathError(
-                f"{folder} is not a session path", "it must end in <subject>/<yyyy-mm-dd>/<number>, such as Subjects/mouse_01/2026-11-22/001"
+                f"{folder} is not a session path",
+                "it must end in <subject>/<yyyy-mm-dd>/<number>, such as Subjects/mouse_01/2026-11-22/001",
             )
         lab, subject, date, number = session_path_parts(folder.as_posix())
         return cls(folder, lab or "", subject, dt.date.fromisoformat(date), int(number))

@@ -49,7 +49,7 @@ class LabSettings(_Section):
     """The lab that this server works for."""
 
     name: str = Field("lab", pattern=r"^\w+$", description="Name of the lab, as in the database and in session paths.")
-    root: str = Field("", description="Folder that holds <subject>/<date>/<number>; must end in <lab>/Subjects. Default: data/<lab>/Subjects.")
+    root: str = Field("", description="Folder of <subject>/<date>/<number>; must end in <lab>/Subjects. Default: data/<lab>/Subjects.")
     repository: str = Field("", description="Name of this server's data repository in the database. Default: <lab>_server.")
     timezone: str = Field("UTC", description="Time zone of the rigs.")
 

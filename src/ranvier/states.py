@@ -75,6 +75,9 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 #: An attempt ends in one of these: the verdicts.
 VERDICTS = frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY, Status.ERRORED})
 
+#: Verdicts that another attempt with the same identity would only repeat.
+SETTLED = frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY})
+
 #: A parent in one of these is good enough for its children to run.
 GOOD_ENOUGH = frozenset({Status.COMPLETE, Status.INCOMPLETE})
 

@@ -1,0 +1,128 @@
+"""What runs in an attempt's child process: ``python -m ranvier.child RESULT_FD``, with the job as JSON on its standard input.
+
+It calls the task's function and hands messages back over a pipe, one JSON object a line: ``{"progress", "message"}`` while it runs,
+``{"result"}`` at the end. It imports the standard library and the task only, so that it can run in a Python environment of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from ranvier.declare import Task
+from ranvier.job import QC_OUTCOMES, Job
+from ranvier.leash import tie_to_parent
+
+
+def main() -> int:
+    """Run the job that stands on the standard input; 0 when the task returned, 1 when it raised."""
+    tie_to_parent()
+    with os.fdopen(int(sys.argv[1]), "w", buffering=1) as pipe:
+
+        def send(message: dict[str, Any]) -> None:
+            pipe.write(json.dumps(message) + "\n")
+
+        _log_to_stdout()
+        result = run(json.load(sys.stdin), send)
+        send({"result": result})
+    return 0 if result["error"] is None else 1
+
+
+def run(spec: dict[str, Any], send: Any = None) -> dict[str, Any]:
+    """Call a task's function.
+
+    Parameters
+    ----------
+    spec
+        ``reference`` and ``file`` of the task, and the fields of its `Job`.
+    send
+        Called with each message while the task runs.
+
+    Returns
+    -------
+    dict
+        ``error`` (None, or its type, message, traceback, fingerprint), ``checks``, ``outcome`` (worst of the checks) and ``figures``.
+    """
+    job = _make_job(spec["job"], send)
+    error = None
+    try:
+        task = load(spec["reference"], spec["file"])
+        task(job, **job.parameters)
+    except Exception as raised:  # the edge: whatever a task raises becomes its attempt's error, with the traceback
+        error = describe(raised, spec)
+        job.log.error("%s", error["traceback"])
+    outcome = max((check["outcome"] for check in job.checks.values()), key=QC_OUTCOMES.index, default="NOT_SET")
+    return {"error": error, "checks": job.checks, "outcome": outcome, "figures": job.figures}
+
+
+def load(reference: str, file: str) -> Task:
+    """Import a task from ``module:qualname``; from its file where the module is not importable by name."""
+    module_name, _, qualname = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        module = _import_file(module_name, file)
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, Task):
+        raise TypeError(f"{reference} is {type(found).__name__}, not a task; was it declared with @task?")
+    return found
+
+
+def describe(error: BaseException, spec: dict[str, Any]) -> dict[str, str]:
+    """An exception as the database keeps it; equal failures of a task version have equal fingerprints."""
+    place = _place(error.__traceback__, spec["file"])
+    fingerprint = hashlib.sha256(f"{type(error).__qualname__}|{place}|{spec['task']}@{spec['version']}".encode()).hexdigest()[:12]
+    return {
+        "type": type(error).__qualname__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+        "fingerprint": fingerprint,
+    }
+
+
+def _place(trace: TracebackType | None, file: str) -> str:
+    """Where it happened: the innermost frame in the task's own file, else the innermost of all."""
+    frames = [(frame.f_code.co_filename, frame.f_code.co_qualname) for frame, _ in traceback.walk_tb(trace)]
+    own = [frame for frame in frames if frame[0] == file]
+    filename, function = (own or frames or [("", "")])[-1]
+    return f"{Path(filename).name}:{function}"
+
+
+def _import_file(name: str, file: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, file)
+    if found is None or found.loader is None:
+        raise ModuleNotFoundError(f"{name} cannot be imported, nor its file {file}", name=name)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+def _make_job(fields: dict[str, Any], send: Any) -> Job:
+    paths = {name: Path(fields[name]) for name in ("session_path", "scratch", "staging")}
+    inputs = {pattern: [Path(path) for path in files] for pattern, files in fields["inputs"].items()}
+    return Job(**{**fields, **paths, "inputs": inputs}, notify=send)
+
+
+def _log_to_stdout() -> None:
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    logging.captureWarnings(True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

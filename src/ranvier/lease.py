@@ -1,0 +1,75 @@
+"""The right to run a task: claimed in the database, renewed while an attempt goes on, lost when the worker falls silent."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
+from ranvier.errors import RanvierError
+from ranvier.process import Child
+from ranvier.settings import Settings
+
+
+class Fenced(RanvierError):
+    """The attempt has lost its lease: another may have been made since, so this one's result must not be written."""
+
+
+class Lease:
+    """The right to run a task: renewed by a thread while the attempt goes on, lost when the database gives it to another."""
+
+    def __init__(self, database: Database, claimed: dict[str, Any], settings: Settings) -> None:
+        self.attempt_id: str = claimed["id"]
+        self.number: int = claimed["number"]
+        self.child: Child | None = None
+        self.lost = ""
+        self._cancelled = ""
+        self._database = database
+        self._settings = settings.attempts
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease-{self.attempt_id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing it."""
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def why_stop(self) -> str:
+        """Why the child must end now; empty while it may go on."""
+        return self.lost or self._cancelled
+
+    def confirm(self) -> None:
+        """Make sure that the lease is still held.
+
+        Raises
+        ------
+        Fenced
+            If it is not.
+        """
+        self._renew()
+        if self.lost:
+            raise Fenced(self.lost)
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._settings.heartbeat_s):
+            try:
+                self._renew()
+            except DatabaseUnreachable:
+                continue  # the next beat tries again; when it comes too late, the database will say so
+
+    def _renew(self) -> None:
+        progress = self.child.progress if self.child is not None else {}
+        try:
+            answer = self._database.report(self.attempt_id, lease_s=self._settings.lease_s, **progress)
+        except DatabaseRefused as error:
+            if error.status == 409:
+                self.lost = f"the lease of attempt {self.number} was lost: {error.message}"
+                return
+            raise
+        if answer.get("cancel_requested"):
+            self._cancelled = "cancelled on request"
