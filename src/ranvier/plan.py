@@ -147,7 +147,7 @@ def hold_reason(instance: Instance, parents: Mapping[str, Status]) -> str:
         Where each of its parents has come to.
     """
     bad = [f"{name} is {status.label}" for name, status in parents.items() if name in instance.parents and status not in GOOD_ENOUGH]
-    return f"waits for {', '.join(bad)}" if bad else ""
+    return ", ".join(bad)
 
 
 def running_elsewhere(row: Row, now: dt.datetime | None = None) -> bool:
@@ -170,7 +170,7 @@ def _decide(plan: Plan, instance: Instance, rows: Mapping[str, Row], request: Re
         return Decision("run", f"attempt {row.get('attempt')} is running; this run waits for it")
     held = [parent for parent in instance.parents if plan.decisions[parent].action == "hold"]
     if held:
-        return Decision("hold", f"waits for {', '.join(held)}, which cannot run")
+        return Decision("hold", f"{', '.join(held)} cannot run")
     if request.force:
         return Decision("run", "forced")
     due = [parent for parent in instance.parents if plan.decisions[parent].run]
