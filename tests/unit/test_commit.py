@@ -43,9 +43,9 @@ def test_another_instance_is_left_alone(tmp_path, moves):
 
 
 def test_only_one_process_commits_at_a_time(tmp_path):
+    hold = "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.flock(f, 2); print('held', flush=True); sys.stdin.read()"]
-        + [str(tmp_path / "lock")],
+        [sys.executable, "-c", hold, str(tmp_path / "lock")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
