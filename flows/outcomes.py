@@ -1,0 +1,70 @@
+"""What came of the task instances of a flow run, and how Prefect shows it: its states bear the names of `ranvier.states`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prefect.client.schemas.objects import StateType
+from prefect.states import State
+
+from ranvier.states import Status
+
+#: What Prefect takes an instance's end for; all else is completed.
+_TYPES = {Status.ERRORED.label: StateType.FAILED, Status.HELD.label: StateType.CANCELLED}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one instance ended in this flow run.
+
+    Attributes
+    ----------
+    name
+        What Prefect calls its state: a status's label, ``Unchanged`` or ``Skipped``.
+    status
+        Where the task now stands.
+    reason
+        For people.
+    wall_s
+        Seconds that its attempt took.
+    figures
+        Paths below the session folder.
+    """
+
+    name: str
+    status: Status
+    reason: str
+    wall_s: float = 0.0
+    figures: tuple[str, ...] = ()
+
+    def state(self) -> State[None]:
+        """The Prefect state of its task run."""
+        return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=self.reason)
+
+
+def held(reason: str) -> Ended:
+    """The end of an instance that cannot run."""
+    return Ended(Status.HELD.label, Status.HELD, reason)
+
+
+def flow_state(ended: Mapping[str, Ended]) -> State[None]:
+    """The state of the whole flow run: failed where an instance is Errored, with words that say which and why."""
+    failed = [f"{name}: {each.reason}" for name, each in ended.items() if each.name == Status.ERRORED.label]
+    counts = Counter(each.name for each in ended.values())
+    if not failed:
+        message = ", ".join(f"{count} {name.lower()}" for name, count in counts.items()) or "no task applies to this session"
+        return State(type=StateType.COMPLETED, name="Completed", message=message)
+    rest = "".join(f"; {count} {name.lower()}" for name, count in counts.items() if name != Status.ERRORED.label)
+    return State(type=StateType.FAILED, name="Failed", message=f"{len(failed)} of {len(ended)} failed: {'; '.join(failed)}{rest}")
+
+
+def table(ended: Mapping[str, Ended]) -> str:
+    """All of it as a Markdown table."""
+    rows = [f"| `{name}` | {each.name} | {each.wall_s:.1f} | {_cell(each.reason)} |" for name, each in ended.items()]
+    return "\n".join(["| task | state | seconds | reason |", "|---|---|---:|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
