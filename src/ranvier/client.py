@@ -153,6 +153,10 @@ class Database:
         found = self._get(f"/insertions?session={eid}&name={name}")
         return found[0] if found else self._post("/insertions", {"session": eid, "name": name, "serial": serial, "model": model})
 
+    def labs(self) -> list[Record]:
+        """The labs."""
+        return list(self._get("/labs"))
+
     # datasets
 
     def check_protected(self, session: Session, paths: Sequence[str], repository: str) -> bool:

@@ -86,6 +86,10 @@ class Registry:
     def __len__(self) -> int:
         return len(self.tasks)
 
+    def add(self, task: Task) -> None:
+        """Put a task in, in place of one of the same name; for tests, as what is installed is found by itself."""
+        self.tasks[task.name] = task
+
     def values(self) -> Iterable[Task]:
         """The tasks, in the order of their names."""
         return self.tasks.values()
@@ -179,10 +183,12 @@ def _resolved(claims: list[tuple[Task, str]], problems: list[Problem]) -> Regist
 def _unreachable(found: Task) -> str:
     module, qualname = found.reference.split(":")
     try:
-        attrgetter(qualname)(importlib.import_module(module))
+        there = attrgetter(qualname)(importlib.import_module(module))
     except (AttributeError, ImportError):
-        return f"{found.reference} cannot be imported by that name in the attempt's process; define it at the top level of its module"
-    return ""
+        there = None
+    if isinstance(there, Task):
+        return ""
+    return f"{found.reference} is no task when an attempt imports it by that name; decorate a function at the top level of its module"
 
 
 def _refused(rival: tuple[Task, str], others: list[tuple[Task, str]]) -> Problem:

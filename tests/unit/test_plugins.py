@@ -152,7 +152,7 @@ def test_a_task_that_a_child_process_cannot_import_is_refused(install: Install) 
     install("lab", {"l": "factory"}, {"factory.py": made_in_a_function})
     registry = found()
     assert not len(registry)
-    assert "define it at the top level" in registry.problems[0].reason
+    assert "decorate a function at the top level" in registry.problems[0].reason
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ranvier.states import GOOD_ENOUGH, TRANSITIONS, VERDICTS, Status, may_follow, refusal
@@ -45,3 +47,9 @@ def test_a_refusal_says_what_is_allowed() -> None:
     assert not may_follow(Status.HELD, Status.COMPLETE)
     expected = "a task that is Held cannot become Complete; from Held it can become Waiting, Abandoned"
     assert refusal(Status.HELD, Status.COMPLETE) == expected
+
+
+def test_every_status_is_documented(repository: Path) -> None:
+    documented = (repository / "docs" / "cli.md").read_text()
+    for status in Status:
+        assert f"| {status.label} | {status.meaning} |" in documented

@@ -1,0 +1,122 @@
+"""How things look on a terminal: colours of statuses, tables, times, and the one way to show an error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ranvier.errors import RanvierError
+from ranvier.states import Status
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+STYLES = {
+    Status.WAITING: "cyan",
+    Status.HELD: "yellow",
+    Status.STARTED: "blue",
+    Status.ERRORED: "bold red",
+    Status.ABANDONED: "dim",
+    Status.EMPTY: "magenta",
+    Status.INCOMPLETE: "yellow",
+    Status.COMPLETE: "green",
+}
+QC_STYLES = {"PASS": "green", "WARNING": "yellow", "FAIL": "red", "CRITICAL": "bold red"}
+
+
+def complain(error: RanvierError) -> None:
+    """Show an error that a person can put right: what is wrong, and what to do."""
+    err.print(f"[bold red]Error:[/] {escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        err.print(f"[dim]→[/] {escape(error.hint)}", soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    """Write for a script; nothing else goes to standard output then."""
+    json.dump(content, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def coloured(status: str) -> str:
+    """A task's status, in its colour."""
+    return f"[{STYLES[Status.parse(status)]}]{status}[/]"
+
+
+def coloured_qc(outcome: str) -> str:
+    """A quality outcome, in its colour."""
+    return f"[{QC_STYLES.get(outcome, 'dim')}]{outcome}[/]"
+
+
+def duration(seconds: float | None) -> str:
+    """Such as ``4.2 s``, ``3 min 05 s`` or ``2 h 10 min``; a dash for None."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes, such as ``12.3 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:
+    """A plain table; its cells may hold markup, so escape what comes from elsewhere."""
+    made = Table(*columns, title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on the error stream; yields a function that takes the fraction done and what is being done."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda fraction, doing: bar.update(task, completed=fraction, description=f"{title}: {escape(doing)}" if doing else title)
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """Show task rows as they change: a table that redraws itself on a terminal, else a line for each change."""
+    if not out.is_terminal:
+        yield _Changes()
+        return
+    from rich.live import Live
+
+    with Live(console=out, refresh_per_second=4, transient=True) as live:
+        yield lambda rows: live.update(table(("task", "status", "time"), [_watched(row) for row in sorted(rows, key=_by_level)]))
+
+
+class _Changes:
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def __call__(self, rows: list[dict[str, Any]]) -> None:
+        for row in sorted(rows, key=_by_level):
+            if self.seen.get(row["name"]) != row["status"]:
+                self.seen[row["name"]] = row["status"]
+                out.print("  ".join(_watched(row)))
+
+
+def _watched(row: dict[str, Any]) -> tuple[str, str, str]:
+    return escape(row["name"]), coloured(row["status"]), duration(row.get("time_elapsed_secs"))
+
+
+def _by_level(row: dict[str, Any]) -> tuple[int, str]:
+    return row["level"], row["name"]

@@ -1,0 +1,40 @@
+"""``ranvier up``: every service of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ranvier.supervisor import Event, State
+
+
+def up() -> None:
+    """Run every service of this machine until Ctrl-C: database, Prefect, Dask, dispatcher, agent."""
+    import sys
+
+    from ranvier import settings
+    from ranvier.cli import screen
+    from ranvier.supervisor import up as run_services
+
+    here = settings.initialise()
+    screen.err.print(f"Home: {screen.escape(str(here.home))}", soft_wrap=True)
+    run_services(here, on_event=tell, on_ready=lambda state: ready(state) if sys.stdout.isatty() else print("ready", flush=True))
+    screen.err.print("All services have stopped.")
+
+
+def tell(event: Event) -> None:
+    """Say what happened to a service."""
+    from ranvier.cli import screen
+
+    marks = {"healthy": "[green]✓[/]", "done": "[green]✓[/]", "died": "[bold red]✗[/]", "stopped": "[dim]■[/]"}
+    if event.kind in marks:
+        screen.err.print(f"{marks[event.kind]} {event.service} [dim]{event.kind} {screen.escape(event.detail)}[/]", soft_wrap=True)
+
+
+def ready(state: State) -> None:
+    """Say where everything is."""
+    from ranvier.cli import screen
+
+    rows = [(name, service.address) for name, service in state.services.items() if service.address]
+    screen.out.print(screen.table(("", ""), rows, title="Ready"))
+    screen.out.print("Copy a session into the lab's folder, or try `ranvier simulate`. Ctrl-C stops everything.")

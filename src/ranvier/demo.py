@@ -1,0 +1,191 @@
+"""The whole of Ranvier on one machine, for a first look: every service, a simulated session, the main job, and what came out of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ranvier import runs
+from ranvier.client import Database
+from ranvier.errors import RanvierError
+from ranvier.session import Session, locate
+from ranvier.settings import PortSettings, Settings, home_folder, load
+from ranvier.simulate import Score, score, simulate_session
+
+LAB, SUBJECT, DAY, PROBE = "demolab", "demo_mouse", "2026-01-15", "probe00"
+#: The recording that shared tests and documentation quote: 64 channels for 60 s with 20 neurons.
+RECORDING: dict[str, Any] = {"n_channels": 64, "n_units": 20, "duration_s": 60.0, "seed": 0}
+_CONFIG = """\
+# Settings of the demo; `ranvier --home {home} doctor` checks them.
+
+[lab]
+name = "{lab}"
+
+[registration]
+unknown_subject = "create"
+
+[ports]
+{ports}
+"""
+
+Advance = Callable[[float, str], None]
+
+
+class DemoError(RanvierError):
+    """The demo did not come to its end; the message says where it stopped."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Four lines of ONE code, and what they print in a Python of their own.
+
+    Attributes
+    ----------
+    code
+        The lines.
+    printed
+        What they printed.
+    """
+
+    code: str
+    printed: str
+
+
+def prepare(home: Path | str | None = None) -> Settings:
+    """The demo's settings; written at the first time, with ports that are free."""
+    folder = home_folder(home)
+    path = folder / "config.toml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = {name: field.default for name, field in PortSettings.model_fields.items() if name != "host"}
+        lines = "\n".join(f"{name} = {_free(number)}" for name, number in numbers.items())
+        path.write_text(_CONFIG.format(home=folder, lab=LAB, ports=lines))
+    return load(folder)
+
+
+def record(settings: Settings, advance: Advance) -> tuple[Session, bool]:
+    """Simulate the demo's session where it is not there yet.
+
+    It is written elsewhere on the same file system and moved into the lab's folder, as a rig's copy arrives; nothing else is done to start
+    its preprocessing.
+
+    Returns
+    -------
+    Session, bool
+        The session, and whether it is new.
+    """
+    import datetime as dt
+
+    session = locate(settings.lab_root, SUBJECT, dt.date.fromisoformat(DAY), 1)
+    if session.path.exists():
+        return session, False
+    session.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.home, prefix="rig-") as rig:
+        made = simulate_session(Path(rig) / LAB / "Subjects", SUBJECT, DAY, 1, probes=[PROBE], progress=advance, **RECORDING)
+        made.path.rename(session.path)
+    return session, True
+
+
+def follow(settings: Settings, database: Database, session: Session, *, new: bool, advance: Callable[[list[dict[str, Any]]], None]) -> str:
+    """Wait until the session's preprocessing has come to an end.
+
+    Parameters
+    ----------
+    settings, database, session
+        Where it runs.
+    new
+        Whether the session has just arrived; one that is there already is asked for again, and nothing of it is computed twice.
+    advance
+        Called with the task rows, about once a second.
+
+    Returns
+    -------
+    str
+        What the flow run says of itself.
+    """
+    eid = _registered(database, session, settings)
+    flow_run = _first_flow_run(database, eid, advance) if new else runs.await_delivery(database, runs.ask(database, eid))
+    return runs.await_end(settings, flow_run, lambda: advance(database.tasks(eid)))[1]
+
+
+def result(session: Session, settings: Settings) -> tuple[Score, str]:
+    """How many of the true neurons were found, and the sorter that found them."""
+    from ranvier.plugins import registry
+
+    task = registry().get("spike_sorting")
+    sorter = str(task.validated(settings.task(task.name).parameters)["sorter"])
+    return score(session.path, PROBE, sorter), sorter
+
+
+def load_with_one(settings: Settings, sorter: str) -> Loaded:
+    """Load the spikes with ONE as a user would: in a Python and a home folder of its own, over HTTP.
+
+    Raises
+    ------
+    DemoError
+        If it does not work.
+    """
+    code = one_code(settings, sorter)
+    with tempfile.TemporaryDirectory() as home:
+        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**environment, "HOME": home}, cwd=home, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise DemoError(f"ONE could not load the spikes:\n{code}\n{done.stderr[-2000:]}")
+    return Loaded(code, done.stdout.strip())
+
+
+def one_code(settings: Settings, sorter: str) -> str:
+    """Four lines that load the spikes of the demo's session."""
+    password = settings.secret("admin_password")
+    return "\n".join(
+        [
+            "from one.api import ONE",
+            f'one = ONE(base_url="{settings.database_url}", username="admin", password="{password}", silent=True)',
+            f'spikes = one.load_object(one.search(subject="{SUBJECT}")[0], "spikes", collection="alf/{PROBE}/{sorter}")',
+            'print(f"{len(spikes.times)} spikes of {len(set(spikes.clusters))} units")',
+        ]
+    )
+
+
+def _registered(database: Database, session: Session, settings: Settings, timeout_s: float = 60.0) -> str:
+    until = time.monotonic() + timeout_s
+    while (found := database.find_session(session)) is None:
+        if time.monotonic() > until:
+            raise DemoError(f"{session.path} was not registered within {timeout_s:g} s", f"read {settings.home}/logs/agent.log")
+        time.sleep(0.2)
+    return str(found["id"])
+
+
+def _first_flow_run(database: Database, eid: str, advance: Callable[[list[dict[str, Any]]], None], timeout_s: float = 120.0) -> str:
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        rows = database.tasks(eid)
+        advance(rows)
+        attempts = [attempt for row in rows if row.get("attempt") for attempt in database.attempts(row["id"])]
+        if known := [attempt["flow_run"] for attempt in attempts if attempt.get("flow_run")]:
+            return str(known[0])
+        time.sleep(0.5)
+    raise DemoError(f"no attempt was made at the tasks of session {eid} within {timeout_s:g} s", "`ranvier doctor` looks into it")
+
+
+def _free(number: int) -> int:
+    """The port itself where it is free, else one that is."""
+    for candidate in (number, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoError("no TCP port is free on this machine")

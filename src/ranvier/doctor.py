@@ -1,0 +1,188 @@
+"""Looks into every part of this machine's Ranvier; each finding that is wrong comes with what mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ranvier import plugins, settings
+from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
+from ranvier.declare import DeclarationError
+from ranvier.services import services
+from ranvier.settings import Settings, SettingsError
+from ranvier.supervisor import read_state
+
+#: Less free space than this, in gigabytes, is a finding.
+ENOUGH_GB = 10
+#: A service that has given no sign of life for so many seconds is a finding.
+SILENT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, and how it was.
+
+    Attributes
+    ----------
+    part
+        What was looked at.
+    ok
+        Whether it is well.
+    detail
+        What was seen.
+    mend
+        A command, or what to change; empty where all is well.
+    """
+
+    part: str
+    ok: bool
+    detail: str
+    mend: str = ""
+
+
+def examine(home: Path | str | None = None) -> Iterator[Finding]:
+    """Look into every part, one after the other.
+
+    Parameters
+    ----------
+    home
+        The home folder; see `ranvier.settings.home_folder`.
+    """
+    folder = settings.home_folder(home)
+    try:
+        read = settings.load(folder)
+    except SettingsError as error:
+        yield Finding("settings", False, error.message, error.hint or f"put it right in {folder / 'config.toml'}")
+        return
+    written = (folder / "config.toml").exists()
+    yield Finding(
+        "settings", True, str(folder / "config.toml") if written else f"{folder} has no config.toml: every setting has its default"
+    )
+    for look in (_secrets, _storage, _tasks, _environments, _extras, _services, _database):
+        yield from look(read)
+
+
+def _secrets(read: Settings) -> Iterator[Finding]:
+    folder = read.home / "secrets"
+    if not folder.is_dir():
+        yield Finding("secrets", False, f"{folder} is not there", _up(read))
+        return
+    loose = [path for path in sorted(folder.iterdir()) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    yield Finding(
+        "secrets", not loose, f"{loose[0]} can be read by others" if loose else str(folder), f"chmod 600 {folder}/*" if loose else ""
+    )
+
+
+def _storage(read: Settings) -> Iterator[Finding]:
+    root, work = read.lab_root, read.work_folder
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        yield Finding(
+            "data folder",
+            False,
+            f"{there} cannot be written to",
+            f"let the user of this process write there, or set lab.root in {read.home}/config.toml",
+        )
+        return
+    if root.parts[-2:] != (read.lab.name, "Subjects"):
+        yield Finding("data folder", False, f"{root} does not end in {read.lab.name}/Subjects", f"set lab.root in {read.home}/config.toml")
+    elif root.exists() and work.exists() and root.stat().st_dev != work.stat().st_dev:
+        yield Finding(
+            "data folder",
+            False,
+            f"{work} is on another file system than {root}, so outputs cannot be moved by a rename",
+            "mount one level higher",
+        )
+    else:
+        yield Finding("data folder", True, str(root))
+    free = shutil.disk_usage(there).free / 1e9
+    yield Finding(
+        "free space", free > ENOUGH_GB, f"{free:.0f} GB at {there}", "" if free > ENOUGH_GB else f"du -xsh {there}/* shows what takes it"
+    )
+
+
+def _tasks(read: Settings) -> Iterator[Finding]:
+    found = plugins.registry()
+    for problem in found.problems:
+        yield Finding("tasks", False, str(problem), "mend or uninstall the plugin; it is left out meanwhile")
+    for name, chosen in read.tasks.items():
+        try:
+            found.get(name).validated(chosen.parameters)
+        except (plugins.UnknownTask, DeclarationError) as error:
+            yield Finding("tasks", False, error.message, f"put [tasks.{name}] right in {read.home}/config.toml")
+    yield Finding("tasks", bool(len(found)), f"{len(found)} installed", "" if len(found) else "pip install --force-reinstall ranvier")
+
+
+def _environments(read: Settings) -> Iterator[Finding]:
+    named = {each.python: each.name for each in plugins.registry().values() if each.python}
+    for name in sorted({*named, *read.environments}):
+        where = read.environments.get(name)
+        if where is None:
+            yield Finding(
+                f"environment {name}", False, f"the task {named[name]} wants it", f"set it under [environments] in {read.home}/config.toml"
+            )
+        else:
+            ok = os.access(where, os.X_OK)
+            yield Finding(
+                f"environment {name}",
+                ok,
+                where if ok else f"{where} is not a program",
+                "" if ok else f"python3 -m venv {Path(where).parents[1]}",
+            )
+
+
+def _extras(read: Settings) -> Iterator[Finding]:
+    for package, extra in (("spikeinterface", "ephys"),):
+        there = importlib.util.find_spec(package) is not None
+        yield Finding(
+            f"extra {extra}", there, f"{package} is {'' if there else 'not '}installed", "" if there else f"pip install 'ranvier[{extra}]'"
+        )
+
+
+def _services(read: Settings) -> Iterator[Finding]:
+    state = read_state(read)
+    running = f"process {state.pid}" if state else f"no `ranvier up` runs in {read.home}"
+    yield Finding("ranvier up", state is not None, running, "" if state else _up(read))
+    for service in services(read):
+        if service.once:
+            continue
+        problem = service.answers(time.time() - SILENT_S)
+        if problem and state is None:
+            yield Finding(service.name, False, "does not run", _up(read))
+            continue
+        seen = state.services.get(service.name) if state else None
+        died = f"; restarted {seen.restarts} times" if seen and seen.restarts else ""
+        mend = f"less {read.home / 'logs' / service.name}.log" if problem or died else ""
+        yield Finding(service.name, not problem, (problem or service.address or "answers") + died, mend)
+
+
+def _database(read: Settings) -> Iterator[Finding]:
+    try:
+        database = Database.from_settings(read, patience_s=0.0)
+        yield from _ask(database, read)
+    except (SettingsError, DatabaseUnreachable) as error:
+        yield Finding("sign-in", False, error.message, error.hint or _up(read))
+    except DatabaseRefused as error:
+        yield Finding("sign-in", False, error.message, f"rm {read.home}/secrets/token && {_up(read)}")
+
+
+def _ask(database: Database, read: Settings) -> Iterator[Finding]:
+    database.sessions(limit=1)
+    yield Finding("sign-in", True, f"{database.username} at {database.url}")
+    missing = [name for name in ("plans", "attempts", "events") if not database.has(name)]
+    yield Finding("endpoints", True, f"a plain Alyx, without {', '.join(missing)}" if missing else "all of Ranvier's own")
+    if missing:
+        return
+    stuck = [event for event in database.pending_events() if event.get("error")]
+    detail = f"{len(stuck)} events cannot be delivered: {stuck[0]['error']}" if stuck else "nothing is stuck"
+    yield Finding("events", not stuck, detail, f"less {read.home}/logs/dispatcher.log" if stuck else "")
+
+
+def _up(read: Settings) -> str:
+    return "ranvier up" if read.home == settings.home_folder() else f"ranvier --home {read.home} up"

@@ -1,0 +1,126 @@
+"""Which session a person means: by its id, by its folder, or by subject, date and number; and its plan."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ranvier.client import Database, DatabaseUnreachable
+from ranvier.errors import RanvierError
+from ranvier.plan import Plan, Request, plan_session
+from ranvier.plugins import registry
+from ranvier.session import Session, locate
+from ranvier.settings import Settings, SettingsError
+
+
+class SessionNotFound(RanvierError):
+    """There is no such session, here or in the database."""
+
+
+def folder_of(text: str, settings: Settings) -> Session:
+    """The session folder that a text names.
+
+    Parameters
+    ----------
+    text
+        Path of a session folder, or ``subject/yyyy-mm-dd/number`` below the lab's folder.
+    settings
+        Of this machine.
+
+    Raises
+    ------
+    SessionPathError
+        If the text is neither.
+    """
+    if not Path(text).exists() and re.fullmatch(r"[^/]+/\d{4}-\d\d-\d\d/\d{1,3}", text):
+        subject, date, number = text.split("/")
+        return Session.parse(settings.lab_root / subject / date / f"{int(number):03d}")
+    return Session.parse(Path(text).expanduser().resolve())
+
+
+def find(text: str, database: Database, settings: Settings) -> dict[str, Any]:
+    """The session of the database that a text names, in full.
+
+    Parameters
+    ----------
+    text
+        The session's id, or what `folder_of` takes.
+    database, settings
+        The database, and this machine's settings.
+
+    Raises
+    ------
+    SessionNotFound
+        If the database has no such session.
+    """
+    if _is_id(text):
+        return database.session(text)
+    session = folder_of(text, settings)
+    found = database.find_session(session)
+    if found is None:
+        raise SessionNotFound(
+            f"the database at {database.url} has no session {session.reference}", f"`ranvier register {session.path}` registers it"
+        )
+    return database.session(_eid(found))
+
+
+def folder_on_disk(record: dict[str, Any], settings: Settings) -> Session:
+    """The folder in which this machine keeps a session of the database.
+
+    Raises
+    ------
+    SessionNotFound
+        If it is not here.
+    """
+    day = dt.datetime.fromisoformat(record["start_time"]).date()
+    session = locate(settings.lab_root, record["subject"], day, int(record["number"] or 0))
+    if not session.path.is_dir():
+        raise SessionNotFound(f"{session.path} is not on this machine", "ask on the lab server that holds it, or set lab.root")
+    return session
+
+
+def plan_of(text: str, settings: Settings, tasks: Collection[str] | None = None, *, force: bool = False) -> Plan:
+    """The plan of the session that a text names.
+
+    Without a database that answers it is made as if nothing had ever run; the plan's problems say so.
+
+    Parameters
+    ----------
+    text
+        As for `find`.
+    settings
+        Of this machine.
+    tasks, force
+        What is asked for; see `ranvier.plan.Request`.
+    """
+    rows: list[dict[str, Any]] = []
+    problems = [str(problem) for problem in registry().problems]
+    try:
+        database = Database.from_settings(settings, patience_s=1.0)
+        record = find(text, database, settings)
+        session, rows = folder_on_disk(record, settings), database.tasks(_eid(record))
+    except (SettingsError, DatabaseUnreachable) as error:
+        session = folder_of(text, settings)
+        problems.append(f"planned without the database, as if nothing had ever run: {error.message}")
+    except SessionNotFound as error:
+        session = folder_of(text, settings)
+        problems.append(error.message)
+    plan = plan_session(session, registry().values(), settings, rows, Request(tasks, force))
+    plan.problems += problems
+    return plan
+
+
+def _is_id(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _eid(record: dict[str, Any]) -> str:
+    return str(record.get("id") or record["url"].rpartition("/")[2])
