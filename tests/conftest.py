@@ -14,6 +14,10 @@ _HOME = tempfile.mkdtemp(prefix="ranvier-test-home-")
 os.environ.update(HOME=_HOME, PREFECT_HOME=f"{_HOME}/.prefect", RANVIER_HOME=f"{_HOME}/.ranvier", MPLBACKEND="Agg", DO_NOT_TRACK="1")
 
 
+# A package with tests of its own, which are run where it is installed: integration/test_kit.py.
+collect_ignore = ["lab_plugin"]
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port that nothing listens on."""

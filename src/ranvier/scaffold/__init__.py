@@ -100,7 +100,7 @@ def _below(folder: Traversable, before: str) -> Iterator[tuple[str, Traversable]
         if entry.is_dir():
             yield from _below(entry, f"{before}{entry.name}/")
         elif entry.name.endswith(_SUFFIX):
-            yield before + entry.name.removesuffix(_SUFFIX).replace("NAME", "$name"), entry
+            yield (before + entry.name.removesuffix(_SUFFIX)).replace("NAME", "$name"), entry
 
 
 def _write(template: Traversable, target: Path, values: dict[str, str]) -> Path:
