@@ -15,12 +15,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, State
 
-from ranvier.attempt import CLAIMED, make_order, run_attempt
+from ranvier.attempt import CLAIMED, run_attempt
 from ranvier.client import Database, Record
 from ranvier.cluster import Cluster, WorkLost, misfit
 from ranvier.errors import RanvierError
 from ranvier.flows.outcomes import Ended, held
 from ranvier.instances import Instance
+from ranvier.order import make_order
 from ranvier.plan import Plan, hold_reason
 from ranvier.settings import Settings
 from ranvier.states import Status

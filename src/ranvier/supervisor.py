@@ -95,6 +95,7 @@ class State:
 
 def up(
     settings: Settings,
+    chosen: Sequence[Service] | None = None,
     *,
     on_event: Callable[[Event], None] | None = None,
     on_ready: Callable[[State], None] | None = None,
@@ -106,6 +107,8 @@ def up(
     ----------
     settings
         The machine's settings.
+    chosen
+        The services to run, each after what it needs; those that the settings ask for by default.
     on_event
         Called with each event.
     on_ready
@@ -118,7 +121,7 @@ def up(
     SupervisorError
         If another supervisor runs in this home, if a port is in use, or if a service cannot be started. Nothing is left running.
     """
-    chosen = services(settings)
+    chosen = services(settings) if chosen is None else chosen
     with _only_one(settings):
         check_ports(settings, chosen)
         supervisor = Supervisor(settings, chosen, on_event or (lambda event: None), on_ready or (lambda state: None))
@@ -316,7 +319,7 @@ class _Keeper:
                 return
             if time.time() - self.state.started > self.service.patience_s:
                 raise SupervisorError(
-                    f"{self.service.name} does not answer after {self.service.patience_s:.0f} s: {problem}", f"its log is {self.log}"
+                    f"{self.service.name} does not answer after {self.service.patience_s:g} s: {problem}", f"its log is {self.log}"
                 )
             await asyncio.wait([ended], timeout=_CHECK_S)
 

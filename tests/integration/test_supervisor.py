@@ -1,0 +1,241 @@
+"""The supervisor with light services of its own: real processes, ports and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ranvier import settings as settings_module
+from ranvier.services import Port, Service, environment
+from ranvier.settings import Settings
+from ranvier.supervisor import Event, SupervisorError, read_state, up
+
+#: Stays up, with a leashed child in a process group of its own, as an attempt on a Dask worker is.
+SERVE = """
+import pathlib, subprocess, sys, time
+from ranvier.leash import leashed
+child = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
+subprocess.Popen(leashed([sys.executable, "-c", child, sys.argv[1]]), start_new_session=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_module.initialise(tmp_path / "home")
+
+
+def serving(settings: Settings, name: str, **fields: object) -> Service:
+    """A service that answers once it has touched its file since it was started."""
+    path = settings.home / f"{name}.up"
+
+    def answers(since: float) -> str:
+        return "" if path.exists() and path.stat().st_mtime >= since else f"{path} is not there"
+
+    return replace(Service(name, ("-c", SERVE, str(path)), answers=answers), **fields)  # type: ignore[arg-type]
+
+
+class Running:
+    """`up` in a thread, with its events."""
+
+    def __init__(self, settings: Settings, chosen: list[Service]) -> None:
+        self.events: list[Event] = []
+        self.stop = threading.Event()
+        self.ready = threading.Event()
+        self.failure: Exception | None = None
+        self.thread = threading.Thread(target=self._up, args=(settings, chosen))
+        self.thread.start()
+
+    def _up(self, settings: Settings, chosen: list[Service]) -> None:
+        try:
+            up(settings, chosen, on_event=self.events.append, on_ready=lambda state: self.ready.set(), stop_event=self.stop)
+        except SupervisorError as error:
+            self.failure = error
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def told(self) -> list[tuple[str, str]]:
+        return [(event.service, event.kind) for event in self.events]
+
+
+@pytest.fixture
+def run(settings: Settings):
+    started: list[Running] = []
+
+    def start(chosen: list[Service]) -> Running:
+        started.append(Running(settings, chosen))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.05)
+
+
+def of_this_home(settings: Settings) -> list[psutil.Process]:
+    """Processes that were started for this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("RANVIER_HOME") == str(settings.home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_services_start_by_need_and_stop_in_reverse(settings, run) -> None:
+    chosen = [serving(settings, "base"), serving(settings, "top", needs=("base",))]
+    running = run(chosen)
+    assert running.ready.wait(20)
+    assert read_state(settings).ready
+    running.end()
+    told = running.told()
+    assert told.index(("base", "healthy")) < told.index(("top", "starting"))
+    assert told.index(("top", "stopped")) < told.index(("base", "stopped"))
+    assert read_state(settings) is None
+    assert of_this_home(settings) == []
+
+
+def test_a_service_that_dies_is_started_again(settings, run) -> None:
+    running = run([serving(settings, "base")])
+    assert running.ready.wait(20)
+    first = read_state(settings).services["base"].pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: running.told().count(("base", "healthy")) == 2)
+    state = read_state(settings).services["base"]
+    assert state.restarts == 1
+    assert state.pid != first
+    assert ("base", "died") in running.told()
+
+
+def test_a_step_that_fails_is_named_with_the_end_of_its_log(settings) -> None:
+    broken = Service("setup", ("-c", "raise SystemExit('no such table: sessions')"), once=True)
+    with pytest.raises(SupervisorError, match=r"setup died 3 times.*\n.*no such table: sessions(.|\n)*setup\.log"):
+        up(settings, [broken, serving(settings, "top", needs=("setup",))])
+    assert of_this_home(settings) == []
+
+
+def test_a_service_that_does_not_answer_is_named_with_the_reason(settings) -> None:
+    silent = serving(settings, "silent", patience_s=0.5, answers=lambda since: "GET http://here: refused")
+    with pytest.raises(SupervisorError, match=r"silent does not answer after 0.5 s: GET http://here: refused"):
+        up(settings, [silent])
+    assert of_this_home(settings) == []
+
+
+def test_ports_in_use_are_named_before_anything_starts(settings, run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = holder.getsockname()[1]
+        chosen = [serving(settings, "base", ports=(Port(taken, "ports.database"),))]
+        with pytest.raises(SupervisorError) as caught:
+            up(settings, chosen)
+    message = str(caught.value)
+    assert f"port {taken} (ports.database), for the service base, is in use by process {os.getpid()}" in message
+    assert str(settings.home / "config.toml") in message
+    assert not (settings.home / "logs" / "base.log").exists()
+
+
+def test_one_port_given_twice_is_named(settings, free_port) -> None:
+    chosen = [
+        serving(settings, "base", ports=(Port(free_port, "ports.database"),)),
+        serving(settings, "top", ports=(Port(free_port, "ports.prefect"),)),
+    ]
+    with pytest.raises(SupervisorError, match=f"ports.prefect is {free_port}, which ports.database has too"):
+        up(settings, chosen)
+
+
+def test_a_second_up_on_one_home_is_refused(settings, run) -> None:
+    running = run([serving(settings, "base")])
+    assert running.ready.wait(20)
+    with pytest.raises(SupervisorError, match=rf"runs already in {settings.home} \(process {os.getpid()}\)"):
+        up(settings, [serving(settings, "base")])
+    assert running.told().count(("base", "starting")) == 1
+
+
+def test_logs_of_earlier_runs_are_kept(settings) -> None:
+    for turn in range(2):
+        up(settings, [Service("setup", ("-c", f"print('turn {turn}')"), once=True)], stop_event=_stop_when_ready(settings))
+    logs = settings.home / "logs"
+    assert (logs / "setup.log").read_text() == "turn 1\n"
+    assert (logs / "setup.log.1").read_text() == "turn 0\n"
+
+
+def _stop_when_ready(settings: Settings) -> threading.Event:
+    stop = threading.Event()
+    log = settings.home / "logs" / "supervisor.log"
+
+    def watch() -> None:
+        until(lambda: log.exists() and "ready" in log.read_text())
+        stop.set()
+
+    if log.exists():
+        log.unlink()
+    threading.Thread(target=watch).start()
+    return stop
+
+
+SUPERVISE = """
+import sys
+from ranvier import settings
+from ranvier.services import Service
+from ranvier.supervisor import up
+home = settings.load()
+up(home, [Service("base", ("-c", sys.argv[1], str(home.home / "base.up")))], on_ready=lambda state: print("ready", flush=True))
+"""
+
+
+@pytest.fixture
+def supervisor(settings):
+    """A supervisor process with one service."""
+    command = [sys.executable, "-c", SUPERVISE, SERVE]
+    with subprocess.Popen(command, env=environment(settings), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        until((settings.home / "base.up").exists)
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_everything_within_seconds(settings, supervisor, number) -> None:
+    assert len(of_this_home(settings)) >= 2
+    began = time.monotonic()
+    supervisor.send_signal(number)
+    assert supervisor.wait(10) == 0
+    assert time.monotonic() - began < 5
+    assert of_this_home(settings) == []
+
+
+def test_a_killed_supervisor_leaves_nothing_behind(settings, supervisor) -> None:
+    assert len(of_this_home(settings)) == 3
+    supervisor.kill()
+    supervisor.wait()
+    until(lambda: of_this_home(settings) == [], 5)
+    assert read_state(settings) is None
+
+
+def test_what_a_killed_supervisor_left_does_not_hinder_the_next(settings, supervisor) -> None:
+    supervisor.kill()
+    supervisor.wait()
+    until(lambda: of_this_home(settings) == [], 5)
+    up(settings, [Service("setup", ("-c", ""), once=True)], stop_event=_stop_when_ready(settings))
+    assert "every service answers" in (settings.home / "logs" / "supervisor.log").read_text()
