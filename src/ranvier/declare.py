@@ -260,7 +260,7 @@ def _check(declared: Task) -> None:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.default is parameter.empty:
             raise DeclarationError(f"{where}: parameter {parameter.name!r} must be a plain one with a default value")
     allowed = {*declared.defaults, *([] if declared.per == "session" else [declared.per, "collection"])}
-    for pattern in (item.pattern for item in (*declared.inputs, *declared.outputs)):
+    for pattern in [*(item.pattern for item in declared.inputs), *(item.pattern for item in declared.outputs)]:
         if unknown := set(_PLACEHOLDER.findall(pattern)) - allowed:
             raise DeclarationError(f"{where}: {pattern!r} has unknown placeholders {sorted(unknown)}; it can use {sorted(allowed)}")
         if pattern.startswith("/") or ".." in pattern.split("/"):

@@ -104,7 +104,7 @@ def resources_for(task: Task, settings: Settings) -> Resources:
         raise DeclarationError(
             f"[tasks.{task.name}] resources: {', '.join(sorted(unknown))} unknown", f"use {', '.join(Resources.__dataclass_fields__)}"
         )
-    whole = {name: int(value) if name in ("cpu", "gpu") else value for name, value in changed.items()}
+    whole: dict[str, Any] = {name: int(value) if name in ("cpu", "gpu") else value for name, value in changed.items()}
     return replace(task.resources, **whole)
 
 
