@@ -1,0 +1,10 @@
+"""Django's configuration of this app."""
+
+from django.apps import AppConfig
+
+
+class ActionsConfig(AppConfig):
+    """The app's name and title."""
+
+    name = "ranvier.database.actions"
+    verbose_name = "Sessions and other actions"

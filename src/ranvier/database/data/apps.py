@@ -1,0 +1,10 @@
+"""Django's configuration of this app."""
+
+from django.apps import AppConfig
+
+
+class DataConfig(AppConfig):
+    """The app's name and title."""
+
+    name = "ranvier.database.data"
+    verbose_name = "Data"

@@ -1,0 +1,205 @@
+"""How datasets, their copies and what describes them look in REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from ranvier.database.actions.models import Session
+from ranvier.database.data.models import (
+    DataFormat,
+    DataRepository,
+    DataRepositoryType,
+    Dataset,
+    DatasetType,
+    FileRecord,
+    Revision,
+    Tag,
+)
+from ranvier.database.people.models import User
+from ranvier.database.rest.fields import Linked, Named, QCField
+from ranvier.database.rest.serializers import RecordSerializer
+
+
+class DataRepositorySerializer(RecordSerializer):
+    """A repository."""
+
+    repository_type = Named(required=False, allow_null=True, queryset=DataRepositoryType.objects.all())
+
+    class Meta(RecordSerializer.Meta):
+        model = DataRepository
+        fields = (
+            "name",
+            "timezone",
+            "globus_path",
+            "hostname",
+            "data_url",
+            "repository_type",
+            "globus_endpoint_id",
+            "globus_is_personal",
+            "json",
+        )
+
+
+class DataFormatSerializer(RecordSerializer):
+    """A file format."""
+
+    class Meta(RecordSerializer.Meta):
+        model = DataFormat
+        fields = ("id", "json", "name", "description", "file_extension", "matlab_loader_function", "python_loader_function")
+
+
+class DatasetTypeSerializer(RecordSerializer):
+    """A dataset type."""
+
+    created_by = Named("username", required=False, allow_null=True, queryset=User.objects.all())
+
+    class Meta(RecordSerializer.Meta):
+        model = DatasetType
+        fields = ("id", "name", "created_by", "description", "filename_pattern", "json")
+        extra_kwargs = {"filename_pattern": {"allow_blank": True}}
+
+    def validate_filename_pattern(self, pattern: str | None) -> str | None:
+        """Patterns are kept in small letters."""
+        return (pattern or "").strip().lower() or None
+
+    def to_representation(self, instance: DatasetType) -> dict[str, Any]:
+        """As Alyx: ONE strips the pattern, so it must be a text."""
+        row = super().to_representation(instance)
+        return {**row, "filename_pattern": row["filename_pattern"] or ""}
+
+
+class RevisionSerializer(RecordSerializer):
+    """A revision."""
+
+    class Meta(RecordSerializer.Meta):
+        model = Revision
+        fields = ("id", "json", "name", "description", "created_datetime")
+
+
+class TagSerializer(RecordSerializer):
+    """A tag."""
+
+    class Meta(RecordSerializer.Meta):
+        model = Tag
+        fields = ("id", "json", "name", "description", "protected", "public", "hash")
+
+
+class DatasetFileRecordsSerializer(RecordSerializer):
+    """A copy, as its dataset shows it."""
+
+    data_repository = Named(read_only=True)
+    data_repository_path = serializers.CharField(source="data_repository.globus_path", read_only=True)
+    data_url = serializers.CharField(read_only=True, allow_null=True)
+
+    class Meta(RecordSerializer.Meta):
+        model = FileRecord
+        fields = ("id", "data_repository", "data_repository_path", "relative_path", "data_url", "exists")
+
+
+class FileRecordSerializer(RecordSerializer):
+    """A copy, by itself."""
+
+    url = serializers.HyperlinkedIdentityField("files-detail")
+    dataset = Linked("datasets-detail", queryset=Dataset.objects.all())
+    data_repository = Named(queryset=DataRepository.objects.all())
+    name = serializers.CharField(source="dataset.name", read_only=True)
+
+    class Meta(RecordSerializer.Meta):
+        model = FileRecord
+        fields = ("id", "url", "dataset", "data_repository", "name", "json", "relative_path", "exists")
+
+
+class DatasetSerializer(RecordSerializer):
+    """A dataset."""
+
+    url = serializers.HyperlinkedIdentityField("datasets-detail")
+    created_by = Named("username", required=False, allow_null=True, queryset=User.objects.all())
+    dataset_type = Named(queryset=DatasetType.objects.all())
+    data_format = Named(queryset=DataFormat.objects.all())
+    session = Linked("sessions-detail", required=False, allow_null=True, queryset=Session.objects.all())
+    experiment_number = serializers.SerializerMethodField()
+    file_records = DatasetFileRecordsSerializer(many=True, read_only=True)
+    revision = Named(required=False, allow_null=True, queryset=Revision.objects.all())
+    protected = serializers.SerializerMethodField()
+    public = serializers.SerializerMethodField()
+    tags = Named(many=True, required=False, queryset=Tag.objects.all())
+    qc = QCField(required=False)
+
+    class Meta(RecordSerializer.Meta):
+        model = Dataset
+        fields = (
+            "id",
+            "url",
+            "name",
+            "created_by",
+            "created_datetime",
+            "dataset_type",
+            "data_format",
+            "collection",
+            "session",
+            "file_size",
+            "hash",
+            "version",
+            "experiment_number",
+            "file_records",
+            "auto_datetime",
+            "revision",
+            "default_dataset",
+            "protected",
+            "public",
+            "tags",
+            "qc",
+            "json",
+        )
+
+    def get_experiment_number(self, dataset: Dataset) -> int | None:
+        """Number of the session."""
+        return dataset.session.number if dataset.session else None
+
+    def get_protected(self, dataset: Dataset) -> int:
+        """1 where a tag forbids changing it."""
+        return int(dataset.is_protected)
+
+    def get_public(self, dataset: Dataset) -> int:
+        """1 where a tag makes it public."""
+        return int(dataset.is_public)
+
+    def to_representation(self, instance: Dataset) -> dict[str, Any]:
+        """As Alyx: no revision is an empty text."""
+        row = super().to_representation(instance)
+        return {**row, "revision": row["revision"] or ""}
+
+
+@extend_schema_field({"type": "array", "items": {"type": "object"}})
+class SessionDatasetsField(serializers.Field):
+    """A session's datasets that can be downloaded, as ONE reads them."""
+
+    def to_representation(self, rows: Any) -> list[dict[str, Any]]:
+        """One item for each dataset that has a copy at an address."""
+        base = self.context["request"].build_absolute_uri("/datasets/")
+        return [item for dataset in rows.all() if (item := session_dataset(dataset, base))]
+
+
+def session_dataset(dataset: Dataset, base: str) -> dict[str, Any] | None:
+    """An item of ``data_dataset_session_related``; None where the dataset cannot be downloaded, for ONE needs an address."""
+    copies = sorted((r for r in dataset.file_records.all() if r.exists), key=lambda r: r.data_repository.globus_is_personal)
+    url = next((copy.data_url for copy in copies if copy.data_url), None)
+    if url is None:
+        return None
+    return {
+        "id": str(dataset.pk),
+        "name": dataset.name,
+        "dataset_type": dataset.dataset_type.name,
+        "data_url": url,
+        "url": f"{base}{dataset.pk}",
+        "file_size": dataset.file_size,
+        "hash": dataset.hash,
+        "version": dataset.version,
+        "collection": dataset.collection,
+        "revision": dataset.revision.name if dataset.revision else "",
+        "default_revision": str(dataset.default_dataset),
+        "qc": dataset.get_qc_display(),
+    }

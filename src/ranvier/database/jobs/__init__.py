@@ -1,0 +1,1 @@
+"""Tasks, attempts at them, and the events that set them off."""

@@ -1,0 +1,240 @@
+"""How tasks, attempts and events look in REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from ranvier.database.actions.models import Session
+from ranvier.database.data.models import DataRepository
+from ranvier.database.jobs.models import Attempt, Event, Task
+from ranvier.database.people.models import Lab
+from ranvier.database.rest.errors import Conflict
+from ranvier.database.rest.fields import Named, StatusField
+from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
+from ranvier.states import Status, may_follow, refusal
+
+
+class TaskSerializer(RecordSerializer):
+    """A task: Alyx's fields, and ours."""
+
+    parents = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=Task.objects.all())
+    session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.all())
+    data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
+    status = StatusField(required=False)
+
+    class Meta(RecordSerializer.Meta):
+        model = Task
+        fields = (
+            "id",
+            "parents",
+            "session",
+            "data_repository",
+            "status",
+            "name",
+            "priority",
+            "io_charge",
+            "level",
+            "gpu",
+            "cpu",
+            "ram",
+            "time_out_secs",
+            "time_elapsed_secs",
+            "executable",
+            "graph",
+            "log",
+            "version",
+            "datetime",
+            "arguments",
+            "device",
+            "reason",
+            "identity",
+            "receipt",
+            "outputs",
+            "attempt",
+            "lease_until",
+            "cancel_requested",
+            "json",
+        )
+        read_only_fields = ("attempt", "lease_until")
+
+    def validate_status(self, after: int) -> int:
+        """What may follow what is said by `ranvier.states`; besides, a task that is Started cannot be started again."""
+        if self.instance is not None:
+            before = Status(self.instance.status)
+            if not may_follow(before, Status(after)):
+                raise Conflict(refusal(before, Status(after)))
+            if before == after == Status.STARTED:
+                raise Conflict("the task is Started already, by another worker; leave it to that one, or set it Waiting first")
+        return after
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Parents are other tasks of the same session."""
+        session = fields.get("session") or self.instance.session
+        for parent in fields.get("parents", ()):
+            if parent == self.instance:
+                raise serializers.ValidationError({"parents": ["a task cannot be its own parent"]})
+            if parent.session_id != session.pk:
+                raise serializers.ValidationError({"parents": [f"{parent.pk} is a task of another session"]})
+        return fields
+
+
+class AttemptSerializer(RecordSerializer):
+    """An attempt."""
+
+    status = StatusField(read_only=True)
+    cancel_requested = serializers.BooleanField(source="task.cancel_requested", read_only=True)
+
+    class Meta(RecordSerializer.Meta):
+        model = Attempt
+        fields = (
+            "id",
+            "task",
+            "number",
+            "status",
+            "reason",
+            "worker",
+            "flow_run",
+            "identity",
+            "receipt",
+            "log_path",
+            "lease_until",
+            "started",
+            "finished",
+            "progress",
+            "message",
+            "exit_code",
+            "wall_s",
+            "cpu_s",
+            "peak_memory_mb",
+            "read_bytes",
+            "written_bytes",
+            "error_type",
+            "error_message",
+            "traceback",
+            "fingerprint",
+            "qc",
+            "figures",
+            "outputs",
+            "cancel_requested",
+            "json",
+        )
+
+
+class ClaimSerializer(RequestSerializer):
+    """A worker asks for a task."""
+
+    task = serializers.PrimaryKeyRelatedField(queryset=Task.objects.all())
+    worker = serializers.CharField(max_length=255)
+    lease_s = serializers.FloatField(min_value=0.01, max_value=86400, default=60.0, help_text="Seconds for which the worker may be silent")
+    identity = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    receipt = serializers.JSONField(required=False, allow_null=True)
+    log_path = serializers.CharField(max_length=1000, required=False, allow_blank=True)
+    flow_run = serializers.CharField(max_length=64, required=False, allow_blank=True)
+
+
+class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
+    """A worker tells how an attempt goes: a heartbeat, or with a `status` its end."""
+
+    status = StatusField(required=False, help_text="Complete, Incomplete, Empty or Errored: the attempt is over")
+    lease_s = serializers.FloatField(min_value=0.01, max_value=86400, default=60.0, help_text="Seconds for which the worker may be silent")
+    log = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="End of the log, kept with the task")
+    version = serializers.CharField(required=False, max_length=64, help_text="Of the task, kept with it")
+    progress = serializers.FloatField(required=False, min_value=0.0, max_value=1.0)
+
+    class Meta:
+        model = Attempt
+        fields = (
+            "status",
+            "lease_s",
+            "log",
+            "version",
+            "progress",
+            "message",
+            "reason",
+            "identity",
+            "receipt",
+            "log_path",
+            "flow_run",
+            "exit_code",
+            "wall_s",
+            "cpu_s",
+            "peak_memory_mb",
+            "read_bytes",
+            "written_bytes",
+            "error_type",
+            "error_message",
+            "traceback",
+            "fingerprint",
+            "qc",
+            "figures",
+            "outputs",
+        )
+
+
+class PlannedTaskSerializer(RequestSerializer, serializers.ModelSerializer):
+    """A task of a plan; parents are named, and are tasks of the plan or of the session."""
+
+    status = StatusField(required=False, allow_null=True, help_text="null: leave it as it is; a new task is Waiting")
+    parents = serializers.ListField(child=serializers.CharField(), default=list)
+    data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
+
+    class Meta:
+        model = Task
+        validators: list[Any] = []
+        fields = (
+            "name",
+            "executable",
+            "graph",
+            "version",
+            "device",
+            "arguments",
+            "parents",
+            "level",
+            "priority",
+            "io_charge",
+            "cpu",
+            "gpu",
+            "ram",
+            "time_out_secs",
+            "data_repository",
+            "status",
+            "reason",
+            "json",
+        )
+
+
+class PlanSerializer(RequestSerializer):
+    """The tasks of a session."""
+
+    session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.select_related("subject"))
+    tasks = PlannedTaskSerializer(many=True)
+
+
+class EventSerializer(RecordSerializer):
+    """An event of the outbox."""
+
+    session = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=Session.objects.all())
+    lab = Named(required=False, allow_null=True, queryset=Lab.objects.all())
+
+    class Meta(RecordSerializer.Meta):
+        model = Event
+        fields = ("id", "kind", "key", "session", "lab", "payload", "created", "delivered", "flow_run", "error", "tries")
+        read_only_fields = ("created", "delivered", "flow_run", "error", "tries")
+        # The same key again is the same event, and no error.
+        extra_kwargs = {"key": {"validators": []}}
+
+
+class DeliverySerializer(RequestSerializer):
+    """The dispatcher tells what became of an event."""
+
+    delivered = serializers.BooleanField(required=False)
+    flow_run = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    error = serializers.CharField(required=False, allow_blank=True)
+
+
+class ReapSerializer(RequestSerializer):
+    """Which expired leases to look for."""
+
+    lab = Named(required=False, allow_null=True, queryset=Lab.objects.all(), help_text="Those of one lab only")

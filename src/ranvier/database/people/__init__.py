@@ -1,0 +1,1 @@
+"""Users, labs, projects and places."""

@@ -1,0 +1,69 @@
+"""Users, labs, projects and places."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.core.validators import RegexValidator
+from django.db import models
+
+from ranvier.database.base import NamedRecord, Record
+
+word = RegexValidator(r"^\w+$", "use letters, digits and _ only: the name becomes a folder of every session's path")
+
+
+class User(AbstractUser):
+    """A person, or a service, that signs in."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    allowed_users = models.ManyToManyField(
+        "self", blank=True, symmetrical=False, related_name="allowed_by", help_text="Who else may act on this user's subjects"
+    )
+    is_stock_manager = models.BooleanField(default=False)
+    is_public_user = models.BooleanField(default=False, help_text="May read, and never write")
+
+    class Meta:
+        ordering = ["username"]
+
+
+class Lab(NamedRecord):
+    """A lab; its name is the first folder of its sessions' paths."""
+
+    name = models.CharField(max_length=255, unique=True, validators=[word])
+    institution = models.CharField(max_length=255, blank=True)
+    address = models.CharField(max_length=255, blank=True)
+    timezone = models.CharField(max_length=64, blank=True, default="UTC")
+    repositories = models.ManyToManyField("data.DataRepository", blank=True, related_name="lab_set", help_text="Where its data is kept")
+    reference_weight_pct = models.FloatField(default=0.0, help_text="Least weight, as a fraction of the one before water restriction")
+    zscore_weight_pct = models.FloatField(default=0.0, help_text="Least weight, as a fraction of what is expected at the age")
+
+
+class LabMembership(Record):
+    """A user's time in a lab."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    lab = models.ForeignKey(Lab, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=255, blank=True)
+    start_date = models.DateField(null=True, blank=True)
+    end_date = models.DateField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["lab__name", "user__username"]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.lab}"
+
+
+class LabLocation(NamedRecord):
+    """A rig or a room of a lab."""
+
+    lab = models.ForeignKey(Lab, models.SET_NULL, null=True, blank=True, related_name="locations")
+
+
+class Project(NamedRecord):
+    """What experiments are done for."""
+
+    description = models.TextField(blank=True)
+    users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="projects")

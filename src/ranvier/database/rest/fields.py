@@ -1,0 +1,89 @@
+"""Serializer fields that speak as Alyx does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ValidationError as ModelError
+from django.db.models import Model, QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from one.alf.spec import QC
+from rest_framework import serializers
+
+from ranvier.states import Status
+
+
+def parse_qc(value: Any) -> QC:
+    """Read a QC outcome from its name in any case, or from its number.
+
+    Raises
+    ------
+    ValueError
+        If there is no such outcome; the message lists those there are.
+    """
+    try:
+        return QC[value.upper()] if isinstance(value, str) and not value.isdigit() else QC(int(value))
+    except (KeyError, ValueError, TypeError):
+        raise ValueError(f"{value!r} is not a QC outcome; use one of {', '.join(level.name for level in sorted(QC))}") from None
+
+
+class _LabelField(serializers.Field):
+    """A number in the database, a word in REST."""
+
+    parse: Callable[[Any], IntEnum]
+
+    def to_internal_value(self, data: Any) -> int:
+        """The number; the word may also be given as the number."""
+        try:
+            return int(type(self).parse(data))
+        except (ValueError, TypeError) as error:
+            raise serializers.ValidationError(str(error)) from None
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class QCField(_LabelField):
+    """QC outcome: NOT_SET, PASS, WARNING, FAIL or CRITICAL."""
+
+    parse = staticmethod(parse_qc)
+
+    def to_representation(self, value: int) -> str:
+        """The outcome's name."""
+        return QC(value).name
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class StatusField(_LabelField):
+    """Status of a task, by Alyx's label."""
+
+    parse = Status.parse
+
+    def to_representation(self, value: int) -> str:
+        """The status's label."""
+        return Status(value).label
+
+
+class Named(serializers.SlugRelatedField):
+    """A related row, by its name."""
+
+    default_error_messages = {"does_not_exist": "{value!r} is not in the database; create it first, or correct its {slug_name}"}
+
+    def __init__(self, slug_field: str = "name", **kwargs: Any) -> None:
+        super().__init__(slug_field=slug_field, **kwargs)
+
+
+class Linked(serializers.HyperlinkedRelatedField):
+    """A related row, by its address; a UUID is taken too."""
+
+    default_error_messages = {"does_not_exist": "no such row; give its UUID, or the url that the database gave"}
+
+    def to_internal_value(self, data: Any) -> Model:
+        """The row."""
+        try:
+            rows: QuerySet[Model] = self.get_queryset()
+            return rows.get(pk=str(data).rstrip("/").rsplit("/", 1)[-1])
+        except (ObjectDoesNotExist, ModelError, ValueError):
+            self.fail("does_not_exist")

@@ -1,0 +1,1 @@
+"""The animals, and where they come from."""
