@@ -1,0 +1,26 @@
+"""The sentence that answers: is my session done, and is it good?"""
+
+from __future__ import annotations
+
+import pytest
+
+from ranvier.overview import verdict
+
+
+@pytest.mark.parametrize(
+    ("statuses", "qc", "good", "sentence"),
+    [
+        ("", "NOT_SET", None, "Nothing has been planned for it yet."),
+        ("Complete Complete", "PASS", True, "Done, and its quality is good."),
+        ("Complete", "NOT_SET", True, "Done, and nobody has judged its quality."),
+        ("Complete Empty", "PASS", True, "Done, and its quality is good (1 empty)."),
+        ("Complete Complete", "CRITICAL", False, "Done, but its quality is CRITICAL."),
+        ("Complete Incomplete", "PASS", False, "Done, but 1 of 2 tasks left out part of their outputs."),
+        ("Complete Started Waiting", "NOT_SET", None, "Not done yet: 1 of 3 tasks are done, 1 running, 2 to come."),
+        ("Errored Waiting", "NOT_SET", None, "Not done yet: 0 of 2 tasks are done, 1 to come; 1 errored."),
+        ("Complete Errored Held Held", "PASS", False, "Not done: 1 of 4 tasks are done, but 1 errored, 2 held."),
+        ("Abandoned Complete", "PASS", True, "Done, and its quality is good (1 abandoned)."),
+    ],
+)
+def test_the_verdict(statuses: str, qc: str, good: bool | None, sentence: str) -> None:
+    assert verdict([{"status": status} for status in statuses.split()], qc) == (good, sentence)
