@@ -127,10 +127,13 @@ class Cluster:
         """
         client = self.client
         future = client.submit(function, order, key=key, resources=resources_of(resources), priority=priority, pure=False)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
         try:
-            while not future.done():
-                _wait(client, future)
+            while not done.wait(TICK_S):
                 tick()
+                if client.status != "running" and not future.done():
+                    raise WorkLost("the connection to the Dask scheduler was lost")
             return dict(future.result())
         except KilledWorker as error:
             raise WorkLost(f"the Dask worker died {error.allowed_failures + 1} times with it", "logs/dask-worker.log may say why") from None
@@ -145,12 +148,3 @@ class Cluster:
             if self._client is not None:
                 self._client.close()
 
-
-def _wait(client: distributed.Client, future: distributed.Future) -> None:
-    try:
-        distributed.wait(future, timeout=TICK_S)
-    except TimeoutError:
-        if client.status != "running" and not future.done():
-            raise WorkLost("the connection to the Dask scheduler was lost") from None
-    except distributed.CancelledError:
-        return  # the future says so itself
