@@ -333,8 +333,9 @@ class Database:
         try:
             return call()
         except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else int(error.args[0])
-            raise DatabaseRefused(status, f"the database at {self.url} refused ({status}) {error.args[1]}: {error.args[2]}") from None
+            # AlyxClient gives the status, the query and the server's words; Python makes errno, strerror and filename of three arguments
+            status, query, detail = error.errno, error.strerror, error.filename
+            raise DatabaseRefused(int(status or 0), f"the database at {self.url} refused ({status}) {query}: {detail}") from None
         except requests.RequestException as error:
             raise DatabaseUnreachable(
                 f"the database at {self.url} does not answer ({type(error).__name__})", "is `ranvier up` running? `ranvier doctor` looks"
