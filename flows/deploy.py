@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -15,6 +16,9 @@ from ranvier.flows.session import preprocess_session
 from ranvier.leash import leashed
 from ranvier.settings import Settings
 
+#: Seconds within which Prefect's server must answer.
+PATIENCE_S = 120.0
+
 
 def deploy(settings: Settings) -> str:
     """Create or update the lab's work pool and deployment.
@@ -25,6 +29,7 @@ def deploy(settings: Settings) -> str:
         The deployment's name, ``preprocess-session/<lab>``.
     """
     with get_client(sync_client=True) as client:
+        _wait_for_server(client)
         _make_pool(client, settings.lab.name)
     deployment = preprocess_session.to_deployment(
         settings.lab.name,
@@ -36,6 +41,14 @@ def deploy(settings: Settings) -> str:
     )
     deployment.apply()
     return deployment.full_name
+
+
+def _wait_for_server(client: SyncPrefectClient) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while problem := client.api_healthcheck():
+        if time.monotonic() > until:
+            raise problem
+        time.sleep(0.2)
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> None:

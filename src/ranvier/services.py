@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import requests
 
+from ranvier.database import serving
 from ranvier.settings import Settings
 
 #: Threads of the Dask worker: they only wait for attempts, whose number the declared resources limit.
@@ -40,7 +41,7 @@ class Service:
     name
         Its name in logs, messages and the state file.
     command
-        Arguments of ``python``.
+        Its command line.
     answers
         The health check: given the time at which the process was started (seconds since the epoch) it returns an empty string when the
         service answers, else why it does not.
@@ -110,21 +111,17 @@ def worker_resources(settings: Settings) -> dict[str, float]:
 
 
 def _database_setup(settings: Settings) -> Service:
-    return Service("database-setup", ("-m", "ranvier.database.bootstrap"), once=True)
+    return Service("database-setup", _python("-m", "ranvier.database.bootstrap"), once=True)
 
 
 def _database(settings: Settings) -> Service:
-    ports = settings.ports
     return Service(
         "database",
-        (
-            *("-m", "gunicorn", "ranvier.database.wsgi:application", "--bind", f"{ports.host}:{ports.database}"),
-            # threads, because these workers notice the death of their master within a second
-            *("--preload", "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--no-control-socket"),
-        ),
+        # preloaded, so that Django is imported once and not once a worker
+        (*serving.command(settings), "--preload", "--no-control-socket"),
         answers=lambda since: _http_problem(f"{settings.database_url}/health"),
         needs=("database-setup",),
-        ports=(Port(ports.database, "ports.database"),),
+        ports=(Port(settings.ports.database, "ports.database"),),
         address=settings.database_url,
     )
 
@@ -133,7 +130,7 @@ def _prefect_server(settings: Settings) -> Service:
     ports = settings.ports
     return Service(
         "prefect-server",
-        ("-m", "prefect", "server", "start", "--host", ports.host, "--port", str(ports.prefect)),
+        _python("-m", "prefect", "server", "start", "--host", ports.host, "--port", str(ports.prefect)),
         answers=lambda since: _http_problem(f"{settings.prefect_api_url}/health"),
         ports=(Port(ports.prefect, "ports.prefect"),),
         address=settings.prefect_ui_url,
@@ -141,16 +138,17 @@ def _prefect_server(settings: Settings) -> Service:
 
 
 def _prefect_deployment(settings: Settings) -> Service:
-    return Service("prefect-deployment", ("-m", "ranvier.flows.deploy"), needs=("prefect-server",), once=True)
+    # it waits for the server itself, so that it imports while the server starts
+    return Service("prefect-deployment", _python("-m", "ranvier.flows.deploy"), once=True)
 
 
 def _prefect_worker(settings: Settings) -> Service:
     name = f"{settings.lab.name}@{platform.node()}"
     return Service(
         "prefect-worker",
-        ("-m", "prefect", "worker", "start", "--pool", settings.lab.name, "--type", "process", "--name", name),
+        _python("-m", "prefect", "worker", "start", "--pool", settings.lab.name, "--type", "process", "--name", name),
         answers=lambda since: _prefect_worker_problem(settings, name, since),
-        needs=("prefect-deployment",),
+        needs=("prefect-server",),
         environment={"PREFECT_WORKER_QUERY_SECONDS": "0.5", "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5"},
     )
 
@@ -159,7 +157,7 @@ def _dask_scheduler(settings: Settings) -> Service:
     ports = settings.ports
     return Service(
         "dask-scheduler",
-        (
+        _python(
             *("-m", "distributed.cli.dask_scheduler", "--host", ports.host, "--port", str(ports.dask)),
             *("--dashboard-address", f"{ports.host}:{ports.dask_dashboard}", "--no-jupyter"),
         ),
@@ -173,7 +171,7 @@ def _dask_worker(settings: Settings) -> Service:
     resources = " ".join(f"{name}={amount:g}" for name, amount in worker_resources(settings).items())
     return Service(
         "dask-worker",
-        (
+        _python(
             *("-m", "distributed.cli.dask_worker", settings.cluster_address, "--host", settings.ports.host),
             *("--nthreads", str(WORKER_THREADS), "--resources", resources, "--no-dashboard"),
             # attempts are processes of their own with limits of their own, so Dask has no memory to manage
@@ -187,16 +185,16 @@ def _dask_worker(settings: Settings) -> Service:
 def _dispatcher(settings: Settings) -> Service:
     return Service(
         "dispatcher",
-        ("-m", "ranvier.dispatcher"),
+        _python("-m", "ranvier.dispatcher"),
         answers=lambda since: _pulse_problem(settings, "dispatcher", since),
-        needs=("database", "prefect-deployment"),
+        needs=("database",),
     )
 
 
 def _agent(settings: Settings) -> Service:
     return Service(
         "agent",
-        ("-m", "ranvier.agent"),
+        _python("-m", "ranvier.agent"),
         answers=lambda since: _pulse_problem(settings, "agent", since),
         needs=("database",),
     )
@@ -266,6 +264,5 @@ def _pulse_problem(settings: Settings, name: str, since: float) -> str:
     return "" if beat >= since else f"{path} is not touched since {time.ctime(since)}"
 
 
-def python(service: Service) -> list[str]:
-    """The full command line of a service."""
-    return [sys.executable, *service.command]
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, *arguments)

@@ -28,7 +28,7 @@ import psutil
 from ranvier import settings as settings_module
 from ranvier.errors import RanvierError
 from ranvier.leash import leashed
-from ranvier.services import Service, environment, python, services
+from ranvier.services import Service, environment, services
 from ranvier.settings import Settings
 
 log = logging.getLogger("ranvier.supervisor")
@@ -300,7 +300,7 @@ class _Keeper:
         self.supervisor.tell("starting", self.service.name)
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                *leashed(python(self.service)),
+                *leashed(self.service.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -43,7 +43,7 @@ def serving(settings: Settings, name: str, **fields: object) -> Service:
     def answers(since: float) -> str:
         return "" if path.exists() and path.stat().st_mtime >= since else f"{path} is not there"
 
-    return replace(Service(name, ("-c", SERVE, str(path)), answers=answers), **fields)  # type: ignore[arg-type]
+    return replace(Service(name, (sys.executable, "-c", SERVE, str(path)), answers=answers), **fields)  # type: ignore[arg-type]
 
 
 class Running:
@@ -130,7 +130,7 @@ def test_a_service_that_dies_is_started_again(settings, run) -> None:
 
 
 def test_a_step_that_fails_is_named_with_the_end_of_its_log(settings) -> None:
-    broken = Service("setup", ("-c", "raise SystemExit('no such table: sessions')"), once=True)
+    broken = Service("setup", (sys.executable, "-c", "raise SystemExit('no such table: sessions')"), once=True)
     with pytest.raises(SupervisorError, match=r"setup died 3 times.*\n.*no such table: sessions(.|\n)*setup\.log"):
         up(settings, [broken, serving(settings, "top", needs=("setup",))])
     assert of_this_home(settings) == []
@@ -174,7 +174,7 @@ def test_a_second_up_on_one_home_is_refused(settings, run) -> None:
 
 def test_logs_of_earlier_runs_are_kept(settings) -> None:
     for turn in range(2):
-        up(settings, [Service("setup", ("-c", f"print('turn {turn}')"), once=True)], stop_event=_stop_when_ready(settings))
+        up(settings, [Service("setup", (sys.executable, "-c", f"print('turn {turn}')"), once=True)], stop_event=_stop_when_ready(settings))
     logs = settings.home / "logs"
     assert (logs / "setup.log").read_text() == "turn 1\n"
     assert (logs / "setup.log.1").read_text() == "turn 0\n"
@@ -200,7 +200,8 @@ from ranvier import settings
 from ranvier.services import Service
 from ranvier.supervisor import up
 home = settings.load()
-up(home, [Service("base", ("-c", sys.argv[1], str(home.home / "base.up")))], on_ready=lambda state: print("ready", flush=True))
+service = Service("base", (sys.executable, "-c", sys.argv[1], str(home.home / "base.up")))
+up(home, [service], on_ready=lambda state: print("ready", flush=True))
 """
 
 
@@ -237,5 +238,5 @@ def test_what_a_killed_supervisor_left_does_not_hinder_the_next(settings, superv
     supervisor.kill()
     supervisor.wait()
     until(lambda: of_this_home(settings) == [], 5)
-    up(settings, [Service("setup", ("-c", ""), once=True)], stop_event=_stop_when_ready(settings))
+    up(settings, [Service("setup", (sys.executable, "-c", ""), once=True)], stop_event=_stop_when_ready(settings))
     assert "every service answers" in (settings.home / "logs" / "supervisor.log").read_text()
