@@ -31,7 +31,7 @@ def command(settings: Settings) -> list[str]:
         "gunicorn",
         "ranvier.database.wsgi:application",
         *("--bind", f"{settings.ports.host}:{settings.ports.database}"),
-        *("--workers", str(WORKERS), "--threads", str(THREADS)),
+        *("--preload", "--worker-class", "gthread", "--workers", str(WORKERS), "--threads", str(THREADS), "--no-control-socket"),
         *("--limit-request-line", str(LONGEST_ADDRESS)),
         *("--timeout", "120", "--graceful-timeout", "5"),
     ]

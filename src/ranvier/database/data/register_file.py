@@ -210,7 +210,10 @@ class CheckProtected(APIView):
 
     @extend_schema(responses=OpenApiTypes.OBJECT, operation_id="check_protected_list")
     def get(self, request: Request) -> Response:
-        """``GET /check-protected`` with `path` and `filenames`, in the body as ONE sends them or in the query."""
+        """``GET /check-protected`` with `path` and `filenames`, in the body as ONE sends them or in the query.
+
+        The answer's own `status_code` is 403 where a file is protected; HTTP's is 200, for ONE reads the body.
+        """
         asked = {**request.query_params.dict(), **(request.data if isinstance(request.data, dict) else {})}
         try:
             filenames = OneOrMany().to_internal_value(asked["filenames"])
@@ -219,4 +222,4 @@ class CheckProtected(APIView):
             raise ValidationError({error.args[0]: ["is missing"]}) from None
         known = datasets_of(session_of(locations[0]), locations)
         body = report([str(name) for name in filenames], [protection(location, known) for location in locations])
-        return Response(body, status=body["status_code"])
+        return Response(body)
