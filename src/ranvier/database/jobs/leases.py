@@ -81,6 +81,13 @@ def close_attempts(attempts: Iterable[Attempt] | Any, reason: str) -> None:
     attempts.filter(status=Status.STARTED).update(status=Status.ERRORED, reason=reason, finished=timezone.now(), lease_until=None)
 
 
+def set_from_outside(task: Task, before: Status, by: str) -> None:
+    """Where someone took a task out of Started by hand, end its attempt; the worker hears of it at its next heartbeat."""
+    if before == Status.STARTED and task.status != Status.STARTED:
+        close_attempts(task.attempts.all(), f"ended from outside: {by} set the task {Status(task.status).label}")
+        Task.objects.filter(pk=task.pk).update(lease_until=None)
+
+
 @transaction.atomic
 def heartbeat(attempt_id: uuid.UUID, lease_s: float, **fields: Any) -> Attempt:
     """Renew the lease of a running attempt.

@@ -62,12 +62,8 @@ class TaskViewSet(RecordViewSet):
 
     def perform_update(self, serializer: serializers.TaskSerializer) -> None:
         """Change it; a task that leaves Started from outside ends its attempt, whose worker then hears of it."""
-        was_running = serializer.instance.status == Status.STARTED
-        task = serializer.save()
-        if was_running and task.status != Status.STARTED:
-            reason = f"ended from outside: {self.request.user.get_username()} set the task {Status(task.status).label}"
-            leases.close_attempts(task.attempts.all(), reason)
-            Task.objects.filter(pk=task.pk).update(lease_until=None)
+        before = Status(serializer.instance.status)
+        leases.set_from_outside(serializer.save(), before, self.request.user.get_username())
 
 
 class Plans(APIView):

@@ -1,0 +1,92 @@
+"""Admin pages of datasets, their copies and what describes them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from ranvier.database.data.models import DataFormat, DataRepository, DataRepositoryType, Dataset, DatasetType, FileRecord, Revision, Tag
+
+
+@admin.register(DataRepository)
+class DataRepositoryAdmin(admin.ModelAdmin):
+    """Repositories."""
+
+    list_display = ("name", "repository_type", "hostname", "data_url", "globus_is_personal")
+    list_filter = ("repository_type", "globus_is_personal", "lab_set")
+    search_fields = ("name", "hostname")
+
+
+@admin.register(DataRepositoryType)
+class DataRepositoryTypeAdmin(admin.ModelAdmin):
+    """Kinds of repositories."""
+
+    list_display = search_fields = ("name",)
+
+
+@admin.register(DataFormat)
+class DataFormatAdmin(admin.ModelAdmin):
+    """File formats."""
+
+    list_display = ("name", "file_extension", "description")
+    search_fields = ("name", "file_extension")
+
+
+@admin.register(DatasetType)
+class DatasetTypeAdmin(admin.ModelAdmin):
+    """Dataset types."""
+
+    list_display = ("name", "filename_pattern", "description")
+    list_filter = (("filename_pattern", admin.EmptyFieldListFilter),)
+    search_fields = ("name", "filename_pattern", "description")
+    autocomplete_fields = ("created_by",)
+
+
+@admin.register(Revision)
+class RevisionAdmin(admin.ModelAdmin):
+    """Revisions."""
+
+    list_display = ("name", "description", "created_datetime")
+    search_fields = ("name",)
+
+
+@admin.register(Tag)
+class TagAdmin(admin.ModelAdmin):
+    """Tags."""
+
+    list_display = ("name", "description", "protected", "public")
+    list_filter = ("protected", "public")
+    search_fields = ("name",)
+
+
+class FileRecordInline(admin.TabularInline):
+    """Copies of a dataset."""
+
+    model = FileRecord
+    extra = 0
+    fields = ("data_repository", "relative_path", "exists")
+
+
+@admin.register(Dataset)
+class DatasetAdmin(admin.ModelAdmin):
+    """Datasets."""
+
+    list_display = ("name", "collection", "revision", "session", "dataset_type", "file_size", "qc", "default_dataset", "auto_datetime")
+    list_filter = ("qc", "default_dataset", "session__lab", "data_format", "tags")
+    list_select_related = ("revision", "session__subject", "dataset_type")
+    search_fields = ("name", "collection", "session__subject__nickname")
+    autocomplete_fields = ("session", "dataset_type", "data_format", "revision", "tags", "created_by")
+    date_hierarchy = "auto_datetime"
+    show_full_result_count = False
+    inlines = [FileRecordInline]
+
+
+@admin.register(FileRecord)
+class FileRecordAdmin(admin.ModelAdmin):
+    """Copies."""
+
+    list_display = ("relative_path", "data_repository", "exists")
+    list_filter = ("data_repository", "exists")
+    list_select_related = ("data_repository",)
+    search_fields = ("relative_path",)
+    autocomplete_fields = ("dataset", "data_repository")
+    show_full_result_count = False
