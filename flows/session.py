@@ -5,6 +5,8 @@ It orders things only: the plan decides, attempts on the lab's Dask cluster work
 
 from __future__ import annotations
 
+import datetime as dt
+
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -50,7 +52,8 @@ def preprocess_session(session: str, force: bool = False, tasks: list[str] | Non
     database = Database.from_settings(settings)
     record = _find(session, database)
     flow_run = _introduce(record, database)
-    folder = locate(settings.lab_root, record["subject"], record["start_time"][:10], record["number"])
+    day = dt.date.fromisoformat(record["start_time"][:10])
+    folder = locate(settings.lab_root, record["subject"], day, record["number"])
     if not folder.path.is_dir():
         return State(type=StateType.COMPLETED, name="NoData", message=f"waiting for the data: {folder.path} is not on this server yet")
     run = _prepare(folder, record, settings, database, flow_run, Request(tasks, force))

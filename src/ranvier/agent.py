@@ -84,7 +84,7 @@ class Agent:
     def notice(self, paths: Iterable[Path]) -> None:
         """Take up the sessions whose flag is among `paths`."""
         for path in paths:
-            if path.name == READY_FLAG and path.parent not in self.waiting:
+            if path.name == READY_FLAG and path.parent not in self.waiting and path.exists():
                 self.waiting[path.parent] = Waiting(footprint(path.parent), time.monotonic())
                 log.info("%s: found; waiting until nothing changes for %g s", path.parent, self.settings.registration.settle_s)
 
@@ -166,6 +166,7 @@ def changes(root: Path) -> Iterator[list[Path]]:
 def main() -> None:
     """Watch the lab's folder until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     settings = settings_module.load()
     settings.lab_root.mkdir(parents=True, exist_ok=True)
     database = Database.from_settings(settings, patience_s=1.0)
