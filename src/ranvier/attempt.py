@@ -145,7 +145,7 @@ class Attempt:
             identity=identity.identity(receipt),
             receipt=receipt,
             log_path=self.order.log_path,
-            flow_run=self.order.flow_run or None,
+            flow_run=self.order.flow_run,
         )
 
     def _hold(self, lease: Lease, files: dict[str, list[Path]], receipt: identity.Receipt, hashes: HashBook) -> Outcome:
