@@ -65,8 +65,8 @@ def alf_arrays(analyzer: SortingAnalyzer, positions: np.ndarray, labels: np.ndar
     dict of np.ndarray
         ``spikes.*`` sorted by time, one row a spike: times (s), samples, amps (V, of the peak), depths (um from the lowest site), clusters,
         templates. ``clusters.*`` one row a cluster: amps (V, median of its spikes), channels (row in ``channels``), depths (um),
-        peakToTrough (ms), waveforms (V, (n, n_samples, 32), the largest channel first), waveformsChannels. ``templates.*``: amps (V, peak to
-        peak), waveforms, waveformsChannels. ``channels.*`` one row a channel of the probe: localCoordinates (um), rawInd, labels.
+        peakToTrough (ms), waveforms (V, (n, n_samples, 32), the largest channel first), waveformsChannels. ``templates.*``: amps (V, peak
+        to peak), waveforms, waveformsChannels. ``channels.*`` one row a channel of the probe: localCoordinates (um), rawInd, labels.
     """
     spikes = _spikes(analyzer)
     clusters = _clusters(analyzer, spikes, kept)

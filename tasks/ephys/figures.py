@@ -105,7 +105,8 @@ def raster(units: dict[str, np.ndarray], table: pd.DataFrame, duration_s: float,
     passing = (table["label"] == 1).to_numpy()
     for mask, name, face in ((passing, "passes", ACCENT), (~passing, "does not pass", "none")):
         rates.scatter(table["firing_rate"][mask], units["clusters.depths"][mask], s=36, facecolors=face, edgecolors=ACCENT, label=name)
-    rates.set(xlabel="firing rate (Hz)", title=f"{passing.sum()} of {len(table)} units pass", xscale="log")
+    rates.set(xlabel="firing rate (Hz)", title=f"{passing.sum()} of {len(table)} units pass", xscale="log", xlim=(0.08, 120))
+    rates.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     rates.legend(loc="best", framealpha=0.9)
     return figure
 

@@ -18,7 +18,7 @@ SILENT_UV = 2.0
 HIGHPASS_HZ = 300.0
 #: The coherence with neighbours needs neighbours on both sides: SpikeInterface's median filter spans 11 channels.
 MIN_CHANNELS_FOR_COHERENCE = 22
-CHUNK_S = 0.3
+CHUNK_S, SECONDS_PER_CHUNK = 0.3, 3.0
 
 
 def channel_rms(recording: BaseRecording, *, n_chunks: int = 20, seed: int = 0) -> np.ndarray:
@@ -60,7 +60,7 @@ def label_channels(recording: BaseRecording, rms: np.ndarray, *, seed: int = 0) 
     labels = np.where(rms < SILENT_UV, DEAD, GOOD).astype(np.int8)
     if len(labels) < MIN_CHANNELS_FOR_COHERENCE or np.mean(labels == DEAD) > 1 / 3:
         return labels
-    n_chunks = int(np.clip(recording.get_duration() / CHUNK_S / 2, 1, 100))
+    n_chunks = int(np.clip(recording.get_duration() / SECONDS_PER_CHUNK, 5, 100))
     _, names = detect_bad_channels(recording, chunk_duration_s=CHUNK_S, num_random_chunks=n_chunks, seed=seed)
     found = np.array([LABELS[name] for name in names], dtype=np.int8)
     return np.where(labels == DEAD, labels, found)

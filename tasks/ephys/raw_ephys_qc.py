@@ -8,7 +8,7 @@ import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, check_files, open_recording, use_cores
+from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, of_job, open_recording, use_cores
 
 RMS = "{collection}/_iblqc_ephysChannels.apRMS.npy"
 LABELS = "{collection}/_iblqc_ephysChannels.labels.npy"
@@ -72,7 +72,7 @@ def raw_ephys_qc(job: Job, seed: int = 0) -> None:
     from ranvier.tasks.ephys import figures, preprocessing
 
     use_cores(job.cpu)
-    raw = check_files(job.values["collection"], job.files(AP_BINARY), job.files(AP_META))
+    raw = of_job(job)
     recording = open_recording(raw, job.scratch)
     job.progress(0.1, "labelling channels")
     rms = preprocessing.channel_rms(recording, seed=seed)

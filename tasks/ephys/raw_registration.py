@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, RawRecording, check_files
+from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, RawRecording, of_job
 
 LF_FILES = "{collection}/*.lf.*"
 
@@ -42,7 +42,7 @@ def raw_registration(job: Job, verify_checksum: bool = True) -> None:
     RecordingError
         If a file is missing or doubled, the meta malformed, the probe unknown, or the binary shorter or longer than the meta says.
     """
-    raw = check_files(f"{job.session_path.name}/{job.values['collection']}", job.files(AP_BINARY), job.files(AP_META))
+    raw = of_job(job)
     job.log.info("%s: %d channels at %g Hz for %.1f s", raw.binary.name, raw.n_channels, raw.sampling_rate, raw.duration_s)
     job.qc("probe_model", raw.probe_model)
     job.qc("serial", raw.serial)

@@ -13,6 +13,8 @@ from ranvier.errors import RanvierError
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
 
+    from ranvier.job import Job
+
 AP_BINARY = "{collection}/*.ap.*bin"
 AP_META = "{collection}/*.ap.meta"
 AP_CHUNKS = "{collection}/*.ap.ch"
@@ -83,9 +85,8 @@ def check_files(folder: str, binaries: Sequence[Path], metas: Sequence[Path]) ->
     rate = _number(fields, meta, "imSampRate")
     n_saved = int(_number(fields, meta, "nSavedChans"))
     if n_saved != n_ap + n_sync or rate <= 0:
-        raise RecordingError(
-            f"{meta}: nSavedChans={n_saved} with snsApLfSy={fields['snsApLfSy']} and imSampRate={rate:g} do not fit", _COPY
-        )
+        told = f"nSavedChans={n_saved}, snsApLfSy={fields['snsApLfSy']} and imSampRate={rate:g}"
+        raise RecordingError(f"{meta}: {told} do not fit", _COPY)
     return RawRecording(
         binary=binary,
         meta=meta,
@@ -97,6 +98,11 @@ def check_files(folder: str, binaries: Sequence[Path], metas: Sequence[Path]) ->
         probe_model=_probe_model(meta),
         serial=fields.get("imDatPrb_sn") or fields.get("imProbeSN", ""),
     )
+
+
+def of_job(job: Job) -> RawRecording:
+    """The checked files of the probe that a job is for; its task declares `AP_BINARY` and `AP_META` as inputs."""
+    return check_files(str(job.session_path / job.values["collection"]), job.files(AP_BINARY), job.files(AP_META))
 
 
 def read_meta(path: Path) -> dict[str, str]:
@@ -202,9 +208,7 @@ def _count_compressed(chunks: Path, stated: int, n_saved: int) -> int:
     try:
         n_samples = int(json.loads(chunks.read_text())["chunk_bounds"][-1])
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise RecordingError(
-            f"{chunks} cannot be read: {error}", "it lies beside the .cbin; without it the .cbin cannot be decompressed"
-        ) from error
+        raise RecordingError(f"{chunks} cannot be read: {error}", "copy it; without it the .cbin cannot be decompressed") from error
     if n_samples * n_saved * SAMPLE_BYTES != stated:
         raise RecordingError(f"{chunks} counts {n_samples} samples, but the meta says {stated} bytes", _COPY)
     return n_samples

@@ -9,7 +9,7 @@ import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, check_files, open_recording, use_cores
+from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, of_job, open_recording, use_cores
 
 if TYPE_CHECKING:
     from spikeinterface import BaseRecording
@@ -64,7 +64,7 @@ class Preparation:
         Output(PARAMETERS),
     ],
     resources=Resources(cpu=2, memory_gb=8, timeout_s=8 * 3600),
-    packages=("spikeinterface",),
+    packages=("spikeinterface", "torch"),  # with PyTorch the motion is estimated by another method
     priority=70,
 )
 def spike_sorting(
@@ -103,9 +103,9 @@ def spike_sorting(
     """
     from ranvier.tasks.ephys import preprocessing, sorters
 
-    sorters.check(sorter)
+    used = sorters.settle(sorter, sorter_parameters or {}, seed=seed)
     use_cores(job.cpu)
-    raw = check_files(job.values["collection"], job.files(AP_BINARY), job.files(AP_META))
+    raw = of_job(job)
     recording = open_recording(raw, job.scratch)
     job.progress(0.02, "labelling channels")
     rms = preprocessing.channel_rms(recording, seed=seed)
@@ -116,7 +116,7 @@ def spike_sorting(
     labels = preprocessing.label_channels(recording, rms, seed=seed)
     prepared = prepare(job, recording, labels, motion)
     job.progress(0.4, f"sorting with {sorter}")
-    sorting, used = sorters.run(prepared.recording, sorter, job.scratch / "sorter", sorter_parameters or {})
+    sorting = sorters.run(prepared.recording, sorter, job.scratch / "sorter", used)
     job.qc("n_units", len(sorting.unit_ids), "PASS" if len(sorting.unit_ids) else "CRITICAL")
     if not len(sorting.unit_ids):
         job.log.warning("%s found no unit in %s", sorter, job.device)

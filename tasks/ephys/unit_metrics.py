@@ -8,7 +8,7 @@ import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, check_files, open_recording, use_cores
+from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, of_job, open_recording, use_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def unit_metrics(job: Job, seed: int = 0) -> None:
     from ranvier.tasks.ephys import figures, quality
 
     use_cores(job.cpu)
-    raw = check_files(job.values["collection"], job.files(AP_BINARY), job.files(AP_META))
+    raw = of_job(job)
     recording = open_recording(raw, job.scratch)
     folders = sorted({path.parent for path in job.files(SPIKES)})
     for number, folder in enumerate(folders):

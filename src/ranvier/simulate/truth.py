@@ -125,8 +125,8 @@ def score(session_path: Path | str, probe: str = "probe00", sorter: str = "spyki
 
     Notes
     -----
-    Accuracy is hits / (hits + misses + false positives) within 0.4 ms, units matched by the Hungarian method:
-    `spikeinterface.comparison.compare_sorter_to_ground_truth`.
+    Accuracy is hits / (hits + misses + false positives) within 0.4 ms, units matched by the Hungarian method, 0 for a unit without a match
+    of 0.5 or more: `spikeinterface.comparison.compare_sorter_to_ground_truth`.
     """
     from spikeinterface.comparison import compare_sorter_to_ground_truth
     from spikeinterface.core import NumpySorting
