@@ -13,7 +13,6 @@ from typing import Any
 import requests
 import tenacity
 from one.alf.exceptions import ALFError
-from one.registration import get_dataset_type
 from one.webclient import AlyxClient
 
 from ranvier.errors import RanvierError
@@ -185,6 +184,8 @@ class Database:
         DatabaseRefused
             If a file name is not an ALF name, or matches several types.
         """
+        from one.registration import get_dataset_type  # it brings pandas, which flow runs should not wait for
+
         known = list(self._get("/dataset-types?limit=1000"))
         created = []
         for name in names:

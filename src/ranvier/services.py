@@ -175,7 +175,7 @@ def _dask_worker(settings: Settings) -> Service:
             *("-m", "distributed.cli.dask_worker", settings.cluster_address, "--host", settings.ports.host),
             *("--nthreads", str(WORKER_THREADS), "--resources", resources, "--no-dashboard"),
             # attempts are processes of their own with limits of their own, so Dask has no memory to manage
-            *("--memory-limit", "0", "--local-directory", str(settings.home / "run" / "dask")),
+            *("--preload", "ranvier.attempt", "--memory-limit", "0", "--local-directory", str(settings.home / "run" / "dask")),
         ),
         answers=lambda since: _dask_worker_problem(settings),
         needs=("dask-scheduler",),
