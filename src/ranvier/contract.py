@@ -158,6 +158,10 @@ _READERS: dict[str, Callable[[Path], int | None]] = {
 }
 
 
+#: Of IBL's names those whose rows are not the object's: ``apRMS`` has the raw traces as its first row, the destriped ones as its second.
+_OWN_ROWS = frozenset({"ephysChannels.apRMS"})
+
+
 def _disagreement(lengths: dict[str, int]) -> str:
     """Which files of one ALF object differ in length; timestamps may be two rows to interpolate between.
 
@@ -172,7 +176,7 @@ def _disagreement(lengths: dict[str, int]) -> str:
         if not is_valid(name):
             continue
         namespace, obj, attribute, timescale, *_ = filename_parts(name)
-        if attribute != "timestamps":
+        if attribute != "timestamps" and f"{obj}.{attribute}" not in _OWN_ROWS:
             objects.setdefault((folder, namespace or "", obj, timescale or ""), {})[name] = length
     for (folder, *_), members in objects.items():
         if len(set(members.values())) > 1:

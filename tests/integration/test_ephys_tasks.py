@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from one.alf.io import load_object
 from one.alf.spec import is_valid
 
+from ranvier.contract import judge
 from ranvier.declare import Task, fill
 from ranvier.job import Job
 from ranvier.session import Session
 from ranvier.simulate import SimulatedSession, score, simulate_session
+from ranvier.states import Status
 from ranvier.tasks.ephys.raw_ephys_qc import raw_ephys_qc
 from ranvier.tasks.ephys.raw_registration import raw_registration
 from ranvier.tasks.ephys.recording import RecordingError
@@ -65,6 +68,11 @@ def damaged(tmp_path: Path, damage: str, **options: object) -> Path:
     return simulate_session(tmp_path / "lab" / "Subjects", damage=damage, **options).path
 
 
+def verdict(task: Task, job: Job) -> Status:
+    outputs = [replace(item, pattern=fill(item.pattern, job.values)) for item in task.outputs]
+    return judge(Session.parse(job.session_path), outputs, job.staging).verdict
+
+
 def written(job: Job) -> set[str]:
     return {path.relative_to(job.staging).as_posix() for path in job.staging.rglob("*") if path.is_file()}
 
@@ -72,6 +80,7 @@ def written(job: Job) -> set[str]:
 def test_registration_vouches_for_whole_files(run_ephys: RunTask, small: SimulatedSession) -> None:
     job = run_ephys(raw_registration, small.path)
     assert written(job) == set()
+    assert verdict(raw_registration, job) is Status.COMPLETE
     assert job.checks["checksum"] == {"value": "as recorded", "outcome": "PASS"}
     assert job.checks["duration_s"]["value"] == 6
     assert job.checks["n_channels"]["value"] == 32
@@ -100,6 +109,7 @@ def test_a_flipped_bit_is_a_failed_check(run_ephys: RunTask, tmp_path: Path) -> 
 
 def test_raw_quality_has_ibl_names_shapes_and_units(run_ephys: RunTask, small: SimulatedSession) -> None:
     job = run_ephys(raw_ephys_qc, small.path)
+    assert verdict(raw_ephys_qc, job) is Status.COMPLETE
     folder = job.staging / "raw_ephys_data" / "probe00"
     rms, labels = (np.load(folder / f"_iblqc_ephysChannels.{name}.npy") for name in ("apRMS", "labels"))
     freqs, power = (np.load(folder / f"_iblqc_ephysSpectralDensityAP.{name}.npy") for name in ("freqs", "power"))
@@ -130,7 +140,7 @@ def test_silent_probe_is_critical_and_gives_no_sorting(run_ephys: RunTask, tmp_p
     assert quality.checks["signal"]["outcome"] == "CRITICAL"
     assert "raw_ephys_data/probe00/_iblqc_ephysChannels.labels.npy" in written(quality)
     sorting = run_ephys(spike_sorting, session)
-    assert written(sorting) == set()
+    assert verdict(spike_sorting, sorting) is Status.EMPTY
     assert sorting.checks["n_units"] == {"value": 0, "outcome": "CRITICAL"}
     assert "probe00 is silent" in caplog.text
 
@@ -148,6 +158,7 @@ def sorted_job(run_ephys: RunTask, small: SimulatedSession) -> Job:
 
 
 def test_sorting_is_consistent_alf(sorted_job: Job, small: SimulatedSession) -> None:
+    assert verdict(spike_sorting, sorted_job) is Status.COMPLETE
     folder = sorted_job.staging / "alf" / "probe00" / "simple"
     assert all(is_valid(path.name) for path in folder.iterdir())
     spikes, clusters, templates, channels = (load_object(folder, name) for name in ("spikes", "clusters", "templates", "channels"))
@@ -177,6 +188,7 @@ def test_metrics_are_of_every_unit_of_every_sorting(run_ephys: RunTask, sorted_j
     folder.symlink_to(sorted_job.staging / "alf" / "probe00")
     try:
         job = run_ephys(unit_metrics, small.path)
+        assert verdict(unit_metrics, job) is Status.COMPLETE
         table = pd.read_parquet(job.staging / "alf/probe00/simple/clusters.metrics.pqt")
         clusters = np.load(folder / "simple" / "spikes.clusters.npy")
     finally:
