@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranvier import settings as machine
+from ranvier.database.engine import database_config
 from ranvier.errors import RanvierError
 from ranvier.settings import Settings
 
@@ -69,8 +70,9 @@ def prepare(settings: Settings, url: str) -> None:
     """Make the database ready; Django is set up."""
     from django.core.management import call_command
 
-    if settings.database_engine.startswith("sqlite"):
-        Path(settings.database_engine.removeprefix("sqlite://")).parent.mkdir(parents=True, exist_ok=True)
+    config = database_config(settings.database_engine)
+    if "sqlite" in config["ENGINE"]:
+        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
     call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
     load_fixtures()
     create_users(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -52,7 +51,7 @@ def database_config(url: str) -> dict[str, Any]:
 
 
 def _sqlite_path(url: str) -> str:
-    path = Path(url.removeprefix("sqlite://"))
-    if not path.is_absolute():
-        raise EngineError(f"database.engine = {url!r} names no absolute path", "write sqlite:// and then the path from /")
-    return str(path)
+    path = url.removeprefix("sqlite:").strip("/")
+    if not url.startswith("sqlite:///") or not path:
+        raise EngineError(f"database.engine = {url!r} names no file", "write sqlite:/// and then the path from the root")
+    return f"/{path}"

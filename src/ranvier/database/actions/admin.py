@@ -39,12 +39,24 @@ class SessionAdmin(admin.ModelAdmin):
     date_hierarchy = "date"
     inlines = [ProbeInsertionInline]
     readonly_fields = ("tasks_table", "datasets_table", "figures_list", "id", "auto_datetime")
+    about = ("subject", "number", "lab", "start_time", "end_time", "task_protocol", "projects", "users", "narrative")
+    details = (
+        "id",
+        "type",
+        "location",
+        "procedures",
+        "parent_session",
+        "n_trials",
+        "n_correct_trials",
+        "extended_qc",
+        "json",
+        "auto_datetime",
+    )
     fieldsets = (
         ("What became of it", {"fields": ("qc", "tasks_table", "figures_list", "datasets_table")}),
-        ("What it was", {"fields": ("subject", "number", "lab", "start_time", "end_time", "task_protocol", "projects", "users", "narrative")}),
-        ("More", {"classes": ("collapse",), "fields": ("id", "type", "location", "procedures", "parent_session", "n_trials",
-                                                       "n_correct_trials", "extended_qc", "json", "auto_datetime")}),
-    )  # fmt: skip
+        ("What it was", {"fields": about}),
+        ("More", {"classes": ("collapse",), "fields": details}),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
         """What the list shows, in few queries."""

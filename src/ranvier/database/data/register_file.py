@@ -146,7 +146,7 @@ def _named_repository(asked: dict[str, Any]) -> DataRepository | None:
         return None
     found = DataRepository.objects.filter(Q(name=name) if name else Q(hostname=host)).first()
     if found is None:
-        raise ValidationError({"name": [f"no repository {name or host!r}; GET /data-repository lists those there are"]})
+        raise ValidationError({"name": [f"no repository {name or host}; GET /data-repository lists those there are"]})
     return found
 
 

@@ -31,12 +31,12 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _translated(error: Exception) -> Exception:
-    if isinstance(error, IntegrityError):
-        reason = str(error).strip().splitlines()[-1].removeprefix("DETAIL:").strip()
-        return Conflict(f"{reason}; such a row is there already: read it and PATCH it, or choose another name or number")
     if isinstance(error, ProtectedError):
         names = ", ".join(sorted({str(row._meta.verbose_name) for row in error.protected_objects}))
         return Conflict(f"still in use by a {names}; delete or change what uses it first")
+    if isinstance(error, IntegrityError):
+        reason = str(error).strip().splitlines()[-1].removeprefix("DETAIL:").strip()
+        return Conflict(f"{reason}; such a row is there already: read it and PATCH it, or choose another name or number")
     if isinstance(error, ModelError):
         return ValidationError(error.messages)
     if isinstance(error, (DataError, OverflowError, UnicodeEncodeError)):
