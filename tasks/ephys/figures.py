@@ -76,6 +76,8 @@ def drift_map(drift: Drift, *, corrected: bool, title: str) -> Figure:
     line.set(
         xlabel="time (s)", ylabel="displacement (µm)", title=f"motion: {drift.range_um:.0f} µm, {'' if corrected else 'not '}corrected"
     )
+    reach = max(15.0, 1.15 * float(np.abs(drift.um).max()))  # so that next to nothing looks like nothing
+    line.set_ylim(-reach, reach)
     line.axhline(0, color=PALE, lw=0.8)
     if len(drift.depths) <= 6:
         line.legend(loc="best", framealpha=0.9)
@@ -107,7 +109,7 @@ def raster(units: dict[str, np.ndarray], table: pd.DataFrame, duration_s: float,
         rates.scatter(table["firing_rate"][mask], units["clusters.depths"][mask], s=36, facecolors=face, edgecolors=ACCENT, label=name)
     rates.set(xlabel="firing rate (Hz)", title=f"{passing.sum()} of {len(table)} units pass", xscale="log", xlim=(0.08, 120))
     rates.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-    rates.legend(loc="best", framealpha=0.9)
+    rates.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     return figure
 
 

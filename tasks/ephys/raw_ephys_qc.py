@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
 from ranvier.tasks.ephys.recording import AP_BINARY, AP_CHUNKS, AP_META, of_job, open_recording, use_cores
+
+if TYPE_CHECKING:
+    from spikeinterface import BaseRecording
 
 RMS = "{collection}/_iblqc_ephysChannels.apRMS.npy"
 LABELS = "{collection}/_iblqc_ephysChannels.labels.npy"
@@ -87,7 +91,7 @@ def raw_ephys_qc(job: Job, seed: int = 0) -> None:
     job.figure("raw_quality", figure, "Noise by depth, spectrum of the good channels, and the traces before and after destriping")
 
 
-def measure(recording: object, labels: np.ndarray) -> RawQuality:
+def measure(recording: BaseRecording, labels: np.ndarray) -> RawQuality:
     """RMS and spectra from one-second windows that are spread evenly over the recording.
 
     Parameters
