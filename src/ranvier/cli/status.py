@@ -45,7 +45,12 @@ def show(seen: Overview) -> None:
     screen.out.print(
         f"[bold]{screen.escape(seen.reference)}[/] [dim]{seen.lab} {seen.eid}[/]\n[bold {colour}]{seen.verdict}[/]\n", soft_wrap=True
     )
-    screen.out.print(screen.table(("task", "status", "time", "attempt", ""), [_row(row) for row in seen.tasks]))
+    screen.out.print(screen.table(("task", "status", "time", "attempt"), [_row(row) for row in seen.tasks]))
+    for row in seen.tasks:
+        if row.get("reason"):
+            screen.out.print(
+                f"\n{screen.escape(row['name'])} is {screen.coloured(row['status'])}: {screen.escape(row['reason'])}", soft_wrap=True
+            )
     checks = ", ".join(f"{screen.escape(name)} {screen.coloured_qc(outcome)}" for name, outcome in seen.checks.items())
     screen.out.print(f"\nQuality   {screen.coloured_qc(seen.qc)}{f' ({checks})' if checks else ''}", soft_wrap=True)
     if seen.units:
@@ -61,8 +66,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     from ranvier.cli import screen
 
     elapsed = screen.duration(row.get("time_elapsed_secs"))
-    reason = screen.escape((row.get("reason") or "").partition("\n")[0])
-    return screen.escape(row["name"]), screen.coloured(row["status"]), elapsed, str(row.get("attempt") or "-"), reason
+    return screen.escape(row["name"]), screen.coloured(row["status"]), elapsed, str(row.get("attempt") or "-")
 
 
 def _list(database: Database, limit: int, *, json: bool) -> None:
