@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 
@@ -13,7 +14,6 @@ from prefect.workers.process import ProcessWorker
 
 from ranvier import settings as settings_module
 from ranvier.flows.session import preprocess_session
-from ranvier.leash import leashed
 from ranvier.settings import Settings
 
 #: Seconds within which Prefect's server must answer.
@@ -36,8 +36,8 @@ def deploy(settings: Settings) -> str:
         work_pool_name=settings.lab.name,
         entrypoint_type=EntrypointType.MODULE_PATH,
         description=f"Preprocesses a session of {settings.lab.name}. The parameter session is its id in the database, or its path.",
-        # a command of our own spares each run Prefect's preparation of a workspace, which a flow in an installed package does not need
-        job_variables={"command": " ".join(leashed([sys.executable, "-m", "prefect.engine"]))},
+        # a command of our own spares each run the preparation of a workspace, which a flow in an installed package does not need
+        job_variables={"command": shlex.join([sys.executable, "-m", "ranvier.flows.launch"])},
     )
     deployment.apply()
     return deployment.full_name

@@ -41,7 +41,8 @@ class Ended:
 
     def state(self) -> State[None]:
         """The Prefect state of its task run."""
-        return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=self.reason)
+        message = self.reason or f"in {self.wall_s:.1f} s"
+        return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=message)
 
 
 def held(reason: str) -> Ended:

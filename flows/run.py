@@ -132,7 +132,11 @@ class SessionRun:
     def _prefect_task(self, instance: Instance) -> Any:
         @task(name=instance.task.name, task_run_name=instance.name, description=instance.task.summary, cache_policy=NO_CACHE)
         def attend() -> State[None]:
-            ended = self.attend(instance)
+            try:
+                ended = self.attend(instance)
+            except Exception as error:  # whatever goes wrong with one instance, the others go on, and its children must know
+                get_run_logger().exception("%s", instance.name)
+                ended = Ended(Status.ERRORED.label, Status.ERRORED, f"{type(error).__name__}: {error}")
             self.ended[instance.name] = ended
             return ended.state()
 
@@ -152,7 +156,7 @@ class SessionRun:
         return self._attempt_until_settled(instance, row)
 
     def _held_by_parents(self, instance: Instance) -> str:
-        parents = {name: self.ended[name] for name in instance.parents if name in self.ended}
+        parents = {name: self.ended[name] for name in instance.parents}
         reason = hold_reason(instance, {name: ended.status for name, ended in parents.items()})
         why = next((ended.reason for ended in parents.values() if ended.status == Status.ERRORED), "")
         return f"{reason}: {why}" if reason and why else reason
@@ -169,7 +173,7 @@ class SessionRun:
                 if losses == LOSSES:
                     return Ended(Status.ERRORED.label, Status.ERRORED, f"the cluster lost it {LOSSES} times: {error}")
                 logger.warning("lost: %s; trying again", error)
-            except (RanvierError, OSError) as error:
+            except RanvierError as error:
                 return Ended(Status.ERRORED.label, Status.ERRORED, str(error))
             else:
                 if outcome["status"] != CLAIMED:

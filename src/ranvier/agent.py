@@ -31,6 +31,9 @@ log = logging.getLogger("ranvier.agent")
 ERROR_NOTE = "raw_session.error"
 #: Seconds between two looks at the sessions that wait.
 LOOK_S = 0.2
+#: For so many seconds after a change its subject's flags are looked for: what is written into a folder that is just being made goes
+#: unnoticed, because the system begins to watch the folder a little later.
+RECENT_S = 2.0
 #: A session that could not be registered is tried again after 10 s, 20 s, ... and at last every so many seconds.
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 10.0, 600.0
 
@@ -75,21 +78,21 @@ class Agent:
         self.settings = settings
         self.register_session = register_session
         self.waiting: dict[Path, Waiting] = {}
+        self._changed: dict[Path, float] = {}
         self._database_away = False
 
     def scan(self) -> None:
         """Find every flag below the lab's folder."""
-        self.notice(self.settings.lab_root.glob(f"*/*/*/{READY_FLAG}"))
+        self._take_up(self.settings.lab_root.glob(f"*/*/*/{READY_FLAG}"))
 
     def notice(self, paths: Iterable[Path]) -> None:
-        """Take up the sessions whose flag is among `paths`."""
-        for path in paths:
-            if path.name == READY_FLAG and path.parent not in self.waiting and path.exists():
-                self.waiting[path.parent] = Waiting(footprint(path.parent), time.monotonic())
-                log.info("%s: found; waiting until nothing changes for %g s", path.parent, self.settings.registration.settle_s)
+        """Note which subjects' folders have changed: their flags are looked for."""
+        root = self.settings.lab_root
+        self._changed |= {root / path.relative_to(root).parts[0]: time.monotonic() for path in paths if path != root}
 
     def look(self) -> None:
         """Register the sessions that have settled; one that fails does not keep the others waiting."""
+        self._look_for_flags()
         for folder, waiting in list(self.waiting.items()):
             if not (folder / READY_FLAG).exists():
                 del self.waiting[folder]
@@ -98,6 +101,18 @@ class Agent:
             waiting.look(footprint(folder), now)
             if now >= waiting.not_before and now - waiting.quiet_since >= self.settings.registration.settle_s:
                 self._register(folder, waiting)
+
+    def _look_for_flags(self) -> None:
+        for subject, changed in list(self._changed.items()):
+            self._take_up(subject.glob(f"*/*/{READY_FLAG}"))
+            if time.monotonic() - changed > RECENT_S:
+                del self._changed[subject]
+
+    def _take_up(self, flags: Iterable[Path]) -> None:
+        for folder in (flag.parent for flag in flags):
+            if folder not in self.waiting:
+                self.waiting[folder] = Waiting(footprint(folder), time.monotonic())
+                log.info("%s: found; waiting until nothing changes for %g s", folder, self.settings.registration.settle_s)
 
     def _register(self, folder: Path, waiting: Waiting) -> None:
         try:

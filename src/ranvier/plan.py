@@ -155,7 +155,9 @@ def running_elsewhere(row: Row, now: dt.datetime | None = None) -> bool:
     lease = row.get("lease_until")
     if row.get("status") != Status.STARTED.label or not lease:
         return False
-    return dt.datetime.fromisoformat(lease) > (now or dt.datetime.now(dt.UTC))
+    until = dt.datetime.fromisoformat(lease)
+    aware = until if until.tzinfo else until.replace(tzinfo=dt.UTC)  # Alyx's times are UTC and do not say so
+    return aware > (now or dt.datetime.now(dt.UTC))
 
 
 def _decide(plan: Plan, instance: Instance, rows: Mapping[str, Row], request: Request, hashes: HashBook) -> Decision:

@@ -22,6 +22,8 @@ from ranvier.settings import Settings
 WORKER_THREADS = 128
 #: Numerical libraries run one thread in the services; each attempt sets its own number.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: Logs reach Prefect half a second after they are written.
+_FLOW_ENVIRONMENT = {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5"}
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,17 @@ def _prefect_worker(settings: Settings) -> Service:
         "prefect-worker",
         _python("-m", "prefect", "worker", "start", "--pool", settings.lab.name, "--type", "process", "--name", name),
         answers=lambda since: _prefect_worker_problem(settings, name, since),
-        needs=("prefect-server",),
-        environment={"PREFECT_WORKER_QUERY_SECONDS": "0.5", "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5"},
+        needs=("prefect-server", "flow-host"),
+        environment={"PREFECT_WORKER_QUERY_SECONDS": "0.5", **_FLOW_ENVIRONMENT},
+    )
+
+
+def _flow_host(settings: Settings) -> Service:
+    return Service(
+        "flow-host",
+        _python("-m", "ranvier.flows.host"),
+        answers=lambda since: _pulse_problem(settings, "flow-host", since),
+        environment=_FLOW_ENVIRONMENT,
     )
 
 
@@ -187,6 +198,8 @@ def _dispatcher(settings: Settings) -> Service:
         "dispatcher",
         _python("-m", "ranvier.dispatcher"),
         answers=lambda since: _pulse_problem(settings, "dispatcher", since),
+        # it tries again itself, and says so once; Prefect's client would wait in silence
+        environment={"PREFECT_CLIENT_MAX_RETRIES": "0"},
         needs=("database",),
     )
 
@@ -208,6 +221,7 @@ _MAKERS: tuple[tuple[Callable[[Settings], Service], Callable[[Settings], Any]], 
     (_database, lambda settings: settings.database.url),
     (_dask_worker, lambda settings: settings.cluster.address),
     (_prefect_deployment, lambda settings: False),
+    (_flow_host, lambda settings: False),
     (_prefect_worker, lambda settings: False),
     (_dispatcher, lambda settings: False),
     (_agent, lambda settings: False),

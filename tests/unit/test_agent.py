@@ -157,12 +157,17 @@ def test_the_footprint_changes_with_the_files_and_not_with_the_note(settings) ->
     assert footprint(folder) != before
 
 
-def test_a_flag_is_noticed_within_a_second_in_a_folder_that_is_new(settings) -> None:
+def test_a_whole_folder_that_is_moved_in_is_found_by_what_the_system_tells(settings, agent, book) -> None:
     stream = changes(settings.lab_root)
     next(stream)
-    folder = copied(settings, "mouse")
+    session = copied(settings, "elsewhere")
+    subject = settings.lab_root.parent / "mouse"
+    session.parents[1].rename(subject)  # out of the folder, complete with its flag
+    subject.rename(settings.lab_root / "mouse")
     began = time.monotonic()
     for changed in stream:
-        if folder / READY_FLAG in changed:
+        agent.notice(changed)
+        agent.look()
+        if book.registered == ["mouse"]:
             break
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
