@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from ranvier.settings import Settings, initialise
+from ranvier.settings import Settings, initialise, load
 
 # Before anything imports ONE or Prefect, which read their folders from the environment at import: nothing lands in the user's own home.
 _HOME = tempfile.mkdtemp(prefix="ranvier-test-home-")
@@ -59,10 +59,18 @@ class LiveDatabase:
 
 @pytest.fixture(scope="session")
 def live_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDatabase]:
-    """The database, served once for all tests that share it: each makes subjects of its own."""
+    """The database, served once for all tests that share it: each makes subjects of its own.
+
+    ``RANVIER_TEST_ENGINE`` may name an empty PostgreSQL database to run them on.
+    """
     from ranvier.database.serving import serve
 
-    settings = initialise(tmp_path_factory.mktemp("database-home"), lab="testlab")
+    home = tmp_path_factory.mktemp("database-home")
+    settings = initialise(home, lab="testlab")
+    if engine := os.environ.get("RANVIER_TEST_ENGINE"):
+        with (home / "config.toml").open("a") as file:
+            file.write(f'\n[database]\nengine = "{engine}"\n')
+        settings = load(home)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

@@ -7,9 +7,11 @@ import uuid
 from typing import Any
 
 import django_filters
+from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils import timezone
 from rest_framework import mixins, viewsets
 from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import Serializer
@@ -90,13 +92,19 @@ class SessionViewSet(RecordViewSet):
         return SessionListSerializer if self.action == "list" else SessionDetailSerializer
 
     def perform_create(self, serializer: SessionDetailSerializer) -> None:
-        """Create, unless it exists; two at once are told apart by the table's constraint."""
-        new = serializer.validated_data
-        if "start_time" in new and new.get("number") is not None:
-            same = Session.objects.filter(subject=new["subject"], date=new["start_time"].date(), number=new["number"]).first()
-            if same:
-                raise Conflict(f"the session {same} exists already, with the id {same.pk}; PUT or PATCH /sessions/{same.pk} to change it")
-        serializer.save()
+        """Create, unless it exists: of several at once the table's constraint lets one through, and the others are told which."""
+        try:
+            with transaction.atomic():
+                serializer.save()
+        except IntegrityError:
+            new = serializer.validated_data
+            day = new.get("start_time", timezone.now()).date()
+            same = Session.objects.filter(subject=new["subject"], date=day, number=new.get("number")).first()
+            if same is None:
+                raise
+            raise Conflict(
+                f"the session {same} exists already, with the id {same.pk}; PUT or PATCH /sessions/{same.pk} to change it"
+            ) from None
 
 
 class ProcedureTypeViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, viewsets.GenericViewSet):

@@ -120,16 +120,16 @@ def _key(dataset: Dataset) -> tuple[str, str, str]:
     return dataset.collection, dataset.revision.name if dataset.revision else "", dataset.name
 
 
-def _is_change(file: File, dataset: Dataset | None) -> bool:
+def _is_change(file: File, dataset: Dataset) -> bool:
     """Whether registering the file replaces what the dataset was: without a hash there is no knowing that it is the same."""
-    return dataset is not None and not (file.hash and file.hash == dataset.hash)
+    return not (file.hash and file.hash == dataset.hash)
 
 
 def _write_datasets(asked: Registration, known: Sequence[Dataset]) -> tuple[list[Dataset], set[Any]]:
     by_key = {_key(dataset): dataset for dataset in known}
     types, formats = list(DatasetType.objects.all()), list(DataFormat.objects.all())
     revisions = _revisions({file.location.revision for file in asked.files} - {""})
-    patched = {dataset.pk for file in asked.files if _is_change(file, dataset := by_key.get(file.location.key))}
+    patched = {same.pk for file in asked.files if (same := by_key.get(file.location.key)) and _is_change(file, same)}
     datasets, errors = [], []
     for file in asked.files:
         dataset = by_key.get(file.location.key)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from ranvier.database.jobs.models import Attempt, Event, Task
@@ -76,7 +75,7 @@ def _why_not(task: Task, after: int | None) -> str:
     return f"{task.name} is claimed by {holder.worker} until {task.lease_until.isoformat(timespec='seconds')}"
 
 
-def close_attempts(attempts: Iterable[Attempt] | Any, reason: str) -> None:
+def close_attempts(attempts: QuerySet[Attempt], reason: str) -> None:
     """End the running ones among some attempts as Errored."""
     attempts.filter(status=Status.STARTED).update(status=Status.ERRORED, reason=reason, finished=timezone.now(), lease_until=None)
 

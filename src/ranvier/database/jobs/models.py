@@ -137,7 +137,7 @@ class Event(models.Model):
         return f"{self.kind} {self.key}"
 
     @classmethod
-    def of(cls, kind: Event.Kind, session: models.Model, key: str, **payload: object) -> Event:
+    def of(cls, kind: str, session: models.Model, key: str, **payload: object) -> Event:
         """Write an event of a session; the same key again writes nothing."""
         defaults = {"kind": kind, "session": session, "lab_id": session.lab_id, "payload": payload}
         return cls.objects.get_or_create(key=key, defaults=defaults)[0]

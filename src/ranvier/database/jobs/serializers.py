@@ -225,7 +225,7 @@ class EventSerializer(RecordSerializer):
         fields = ("id", "kind", "key", "session", "lab", "payload", "created", "delivered", "flow_run", "error", "tries")
         read_only_fields = ("created", "delivered", "flow_run", "error", "tries")
         # The same key again is the same event, and no error.
-        extra_kwargs = {"key": {"validators": []}}
+        extra_kwargs: dict[str, Any] = {"key": {"validators": []}}
 
 
 class DeliverySerializer(RequestSerializer):

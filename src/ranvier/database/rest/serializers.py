@@ -8,8 +8,8 @@ from typing import Any
 from rest_framework import serializers
 
 
-class RefusesUnknown:
-    """Mixin: a key that is no field is an error, and not forgotten."""
+class RequestSerializer(serializers.Serializer):
+    """What a request may hold: a key that is no field is an error, and not forgotten."""
 
     def to_internal_value(self, data: Any) -> Any:
         """Check the keys, then as usual."""
@@ -19,11 +19,7 @@ class RefusesUnknown:
         return super().to_internal_value(data)
 
 
-class RequestSerializer(RefusesUnknown, serializers.Serializer):
-    """Base of what a request may hold."""
-
-
-class RecordSerializer(RefusesUnknown, serializers.ModelSerializer):
+class RecordSerializer(RequestSerializer, serializers.ModelSerializer):
     """Base of the serializers of tables."""
 
     class Meta:
