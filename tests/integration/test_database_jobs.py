@@ -90,8 +90,10 @@ def test_of_twenty_workers_one_gets_the_task(live_database: Any, session: str) -
 
 def test_claim_sent_again_with_its_id_is_answered_again(live_database: Any, session: str) -> None:
     (task,) = plan(live_database, session, {"name": "a"})
-    mine = str(uuid.uuid4())
-    assert claim(live_database, task, id=mine) == claim(live_database, task, id=mine)
+    ask = {"task": task["id"], "worker": "w", "id": str(uuid.uuid4())}
+    first, again = (live_database.request("POST", "/attempts", ask) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json()
     other = live_database.request("POST", "/attempts", {"task": task["id"], "worker": "w", "id": str(uuid.uuid4())})
     assert other.status_code == 409
 
@@ -101,6 +103,25 @@ def test_held_task_cannot_be_claimed_and_says_why(live_database: Any, session: s
     answer = live_database.request("POST", "/attempts", {"task": task["id"], "worker": "w"})
     assert answer.status_code == 409
     assert "its parent is Errored" in answer.json()["detail"]
+
+
+def test_worker_that_has_seen_the_last_attempt_may_run_a_task_again(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    live_database.request("PATCH", f"/attempts/{claim(live_database, task)['id']}", {"status": "Complete"})
+    ask = {"task": task["id"], "worker": "w"}
+    assert live_database.request("POST", "/attempts", ask).status_code == 409, "it is Complete"
+    late = live_database.request("POST", "/attempts", {**ask, "after": 0})
+    assert late.status_code == 409
+    assert "attempted since" in late.json()["detail"]
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(lambda _: live_database.request("POST", "/attempts", {**ask, "after": 1}).status_code, range(8)))
+    assert Counter(codes) == {201: 1, 409: 7}
+
+
+def test_abandoned_task_is_claimed_by_nobody(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a", "status": "Abandoned"})
+    for after in (None, 0):
+        assert live_database.request("POST", "/attempts", {"task": task["id"], "worker": "w", "after": after}).status_code == 409
 
 
 def test_verdict_reaches_task_session_and_insertion(live_database: Any, session: str) -> None:

@@ -37,38 +37,39 @@ def claim(task: Task, lease_s: float, after: int | None = None, **fields: Any) -
     lease_s
         Seconds for which the worker may be silent.
     after
-        Number of the last attempt that the worker has seen. With it, a task that has ended may start again at once, and who decided on
-        old knowledge is refused; without it, the task must be Waiting.
+        Number of the last attempt that the worker has seen: with it a task may be run again that is not Waiting. None: the task must be Waiting.
     **fields
-        Of the attempt.
+        Fields of the attempt.
 
     Raises
     ------
     Conflict
         If it is claimed already, or may not start.
     """
-    may_start = Q(status=Status.WAITING) if after is None else Q(attempt=after) & ~Q(status__in=(Status.STARTED, Status.ABANDONED))
-    free = may_start | Q(status=Status.STARTED, lease_until__lt=timezone.now())
     until = _until(lease_s)
-    claimed = Task.objects.filter(free, pk=task.pk).update(
+    claimed = Task.objects.filter(_free(after), pk=task.pk).update(
         status=Status.STARTED, attempt=F("attempt") + 1, lease_until=until, cancel_requested=False, reason="", datetime=timezone.now()
     )
     task.refresh_from_db()
     if not claimed:
-        # A worker that did not hear the answer asks again, with the id that it chose for the attempt.
-        if "id" in fields and (mine := task.attempts.filter(pk=fields["id"], number=task.attempt, status=Status.STARTED).first()):
-            return mine
         raise Conflict(_why_not(task, after))
     close_attempts(Attempt.objects.filter(task=task), SILENT)
     return Attempt.objects.create(task=task, number=task.attempt, lease_until=until, **fields)
 
 
+def _free(after: int | None) -> Q:
+    overdue = Q(status=Status.STARTED, lease_until__lt=timezone.now())
+    if after is None:
+        return Q(status=Status.WAITING) | overdue
+    return Q(attempt=after) & (~Q(status__in=(Status.STARTED, Status.ABANDONED)) | overdue)
+
+
 def _why_not(task: Task, after: int | None) -> str:
-    if after is not None and task.attempt != after:
-        return f"{task.name} is at attempt {task.attempt} by now, not {after}: {Status(task.status).label}; look again before you claim it"
     if task.status != Status.STARTED:
+        if after not in (None, task.attempt):
+            return f"{task.name} has been attempted since: {task.attempt} times, not {after}; read the task again, and decide anew"
         reason = f": {task.reason}" if task.reason else ""
-        return f"{task.name} is {Status(task.status).label}{reason}; only a task that is Waiting can be claimed"
+        return f"{task.name} is {Status(task.status).label}{reason}; set it Waiting to have it claimed"
     holder = task.attempts.filter(status=Status.STARTED).first()
     if holder is None or task.lease_until is None:
         return f"{task.name} was Started without a lease, by a client that knows none; set it Waiting to take it from there"

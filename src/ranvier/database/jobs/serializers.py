@@ -128,6 +128,9 @@ class ClaimSerializer(RequestSerializer):
     id = serializers.UUIDField(required=False, help_text="The attempt's, chosen by the worker: the same claim sent again is answered again")
     task = serializers.PrimaryKeyRelatedField(queryset=Task.objects.all())
     after = serializers.IntegerField(required=False, min_value=0, help_text="Number of the last attempt that the worker has seen")
+    after = serializers.IntegerField(
+        min_value=0, required=False, allow_null=True, help_text="Number of the last attempt that the worker has seen"
+    )
     worker = serializers.CharField(max_length=255)
     lease_s = serializers.FloatField(min_value=0.01, max_value=86400, default=60.0, help_text="Seconds for which the worker may be silent")
     identity = serializers.CharField(max_length=64, required=False, allow_blank=True)

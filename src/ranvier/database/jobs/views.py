@@ -99,9 +99,15 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
 
     @extend_schema(request=serializers.ClaimSerializer, responses={201: serializers.AttemptSerializer})
     def create(self, request: Request) -> Response:
-        """``POST /attempts``: claim a task."""
+        """``POST /attempts``: claim a task; 200 where the very same claim was heard before."""
         form = serializers.ClaimSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        if (
+            known := Attempt.objects.select_related("task")
+            .filter(pk=form.validated_data.get("id"), task=form.validated_data["task"])
+            .first()
+        ):
+            return Response(self.get_serializer(known).data)
         attempt = leases.claim(**form.validated_data)
         return Response(self.get_serializer(attempt).data, status.HTTP_201_CREATED)
 
