@@ -37,7 +37,8 @@ def claim(task: Task, lease_s: float, after: int | None = None, **fields: Any) -
     lease_s
         Seconds for which the worker may be silent.
     after
-        Number of the last attempt that the worker has seen: with it a task may be run again that is not Waiting. None: the task must be Waiting.
+        Number of the last attempt that the worker has seen: with it a task may be run again that is not Waiting.
+        None: the task must be Waiting.
     **fields
         Fields of the attempt.
 
