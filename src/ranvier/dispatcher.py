@@ -119,8 +119,11 @@ class Dispatcher:
     def _deliver(self, event: Record) -> bool:
         try:
             flow_run = self._start_flow_run(event)
-        except (Undeliverable, httpx.HTTPStatusError, DatabaseRefused) as error:
+        except (Undeliverable, DatabaseRefused) as error:
             self._note_failure(event, str(error))
+            return False
+        except httpx.HTTPStatusError as error:
+            self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
             return False
         self.database.event_delivered(event["id"], flow_run)
         self._not_before.pop(event["id"], None)

@@ -69,7 +69,7 @@ class Service:
     ports: tuple[Port, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     address: str = ""
-    patience_s: float = 90.0
+    patience_s: float = 180.0
 
 
 def services(settings: Settings) -> list[Service]:
