@@ -45,18 +45,18 @@ class DemoError(RanvierError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Four lines of ONE code, and what they print in a Python of their own.
+    """Lines of ONE code, and what comes of them in a Python of their own.
 
     Attributes
     ----------
     code
         The lines.
-    printed
-        What they printed.
+    seen
+        What was loaded, in words.
     """
 
     code: str
-    printed: str
+    seen: str
 
 
 def prepare(home: Path | str | None = None) -> Settings:
@@ -134,25 +134,32 @@ def load_with_one(settings: Settings, sorter: str) -> Loaded:
         If it does not work.
     """
     code = one_code(settings, sorter)
+    look = 'print(f"{len(spikes.times)} spikes of {len(set(spikes.clusters))} units, {spikes.times[-1]:.1f} s")'
     with tempfile.TemporaryDirectory() as home:
         environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
         done = subprocess.run(
-            [sys.executable, "-c", code], env={**environment, "HOME": home}, cwd=home, capture_output=True, text=True, check=False
+            [sys.executable, "-c", f"{code}\n{look}"],
+            env={**environment, "HOME": home},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode:
         raise DemoError(f"ONE could not load the spikes:\n{code}\n{done.stderr[-2000:]}")
-    return Loaded(code, done.stdout.strip())
+    return Loaded(code, done.stdout.strip().splitlines()[-1])
 
 
 def one_code(settings: Settings, sorter: str) -> str:
-    """Four lines that load the spikes of the demo's session."""
-    password = settings.secret("admin_password")
+    """The lines that load the spikes of the demo's session."""
+    server = '{"HTTP_DATA_SERVER": url + "/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}'
     return "\n".join(
         [
-            "from one.api import ONE",
-            f'one = ONE(base_url="{settings.database_url}", username="admin", password="{password}", silent=True)',
+            "import one.params; from one.api import ONE",
+            f'url, password = "{settings.database_url}", open("{settings.home}/secrets/admin_password").read()',
+            f"one.params.save({server}, url)  # once: from where files are downloaded",
+            'one = ONE(base_url=url, username="admin", password=password, silent=True)',
             f'spikes = one.load_object(one.search(subject="{SUBJECT}")[0], "spikes", collection="alf/{PROBE}/{sorter}")',
-            'print(f"{len(spikes.times)} spikes of {len(set(spikes.clusters))} units")',
         ]
     )
 

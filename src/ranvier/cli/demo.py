@@ -61,7 +61,10 @@ def _summary(settings: Settings, database: Any, session: Session, words: str) ->
     screen.out.print(f"Truth     [bold]{found}[/]")
     loaded = steps.load_with_one(settings, sorter)
     screen.out.rule("[bold]Load it with ONE")
-    screen.out.print(f"{screen.escape(loaded.code)}\n[green]{screen.escape(loaded.printed)}[/]", soft_wrap=True)
+    screen.out.print(
+        f"{screen.escape(loaded.code)}\n[green]{screen.escape(loaded.seen)}[/] [dim]loaded just now, by a ONE that knew nothing of it[/]",
+        soft_wrap=True,
+    )
     return True
 
 
