@@ -51,12 +51,12 @@ class Loaded:
     ----------
     code
         The lines.
-    seen
-        What was loaded, in words.
+    printed
+        What they loaded, in words.
     """
 
     code: str
-    seen: str
+    printed: str
 
 
 def prepare(home: Path | str | None = None) -> Settings:
@@ -134,7 +134,7 @@ def load_with_one(settings: Settings, sorter: str) -> Loaded:
         If it does not work.
     """
     code = one_code(settings, sorter)
-    look = 'print(f"{len(spikes.times)} spikes of {len(set(spikes.clusters))} units, {spikes.times[-1]:.1f} s")'
+    look = 'print(f"{len(spikes.times)} spikes of {len(set(spikes.clusters))} units")'
     with tempfile.TemporaryDirectory() as home:
         environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
         done = subprocess.run(
