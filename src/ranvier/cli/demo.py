@@ -62,7 +62,7 @@ def _summary(settings: Settings, database: Any, session: Session, words: str) ->
     loaded = steps.load_with_one(settings, sorter)
     screen.out.rule("[bold]Load it with ONE")
     screen.out.print(
-        f"{screen.escape(loaded.code)}\n[green]{screen.escape(loaded.printed)}[/] [dim]loaded just now, by a ONE that knew nothing of it[/]",
+        f"{screen.escape(loaded.code)}\n[green]{screen.escape(loaded.printed)}[/] [dim]loaded just now by a fresh ONE[/]",
         soft_wrap=True,
     )
     return True

@@ -28,7 +28,7 @@ def register(
             screen.complain(error)
             failed += 1
             continue
-        done.append({"session": result.session, "path": path, "created": result.created, "problems": result.problems})
+        done.append({"eid": result.record["id"], "path": path, "created": result.created, "problems": result.problems})
         if not json:
             screen.out.print(f"{'registered' if result.created else 'was registered'}: {screen.escape(str(path))}", soft_wrap=True)
             for problem in result.problems:

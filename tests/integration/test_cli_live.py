@@ -1,0 +1,142 @@
+"""The commands on a live database, with a session at which a real attempt was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ranvier.cli import app
+from ranvier.client import Database
+from ranvier.session import Session
+from ranvier.settings import Settings
+from ranvier.tasks.ephys.raw_registration import raw_registration
+from ranvier.testing import RunTask
+
+Command = Callable[..., Result]
+TASK = "raw_registration[probe00]"
+
+
+@pytest.fixture
+def command(ranvier_home: Settings, ranvier_database: Database, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in the temporary home; raises what the command raises."""
+    monkeypatch.setenv("RANVIER_HOME", str(ranvier_home.home))
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert result.exit_code != 2, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def done(simulated_session: Session, run_task: RunTask) -> Session:
+    """A session whose raw files have been registered."""
+    result = run_task(raw_registration, simulated_session)
+    assert result.status == "Complete", result.reason
+    return simulated_session
+
+
+def test_registering_twice_changes_nothing(command: Command, simulated_session: Session) -> None:
+    first, second = (json.loads(command("register", str(simulated_session.path), "--json").stdout)[0] for _ in range(2))
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["eid"] == second["eid"]
+
+
+def test_one_folder_that_is_no_session_does_not_stop_the_next(command: Command, simulated_session: Session, tmp_path: Path) -> None:
+    result = command("register", str(tmp_path), str(simulated_session.path))
+    assert result.exit_code == 1
+    assert "is not a session path" in result.stderr
+    assert f"registered: {simulated_session.path}" in result.stdout
+
+
+def test_status_by_id_by_folder_and_by_name(command: Command, done: Session, ranvier_database: Database) -> None:
+    found = ranvier_database.find_session(done)
+    assert found is not None
+    for name in (found["id"], str(done.path), done.reference):
+        result = command("status", name)
+        assert result.exit_code == 0
+        assert "Done, and its quality is good." in result.stdout
+        assert TASK in result.stdout
+    seen = json.loads(command("status", done.reference, "--json").stdout)
+    assert (seen["good"], seen["datasets"]) == (True, len(list((done.path / "raw_ephys_data" / "probe00").iterdir())))
+
+
+def test_the_latest_sessions_in_a_line_each(command: Command, done: Session) -> None:
+    (line,) = [line for line in command("status", "--limit", "250").stdout.splitlines() if line.startswith(done.reference)]
+    assert line.rstrip().endswith("Done, and its quality is good.")
+
+
+def test_a_failure_is_told_with_its_reason_and_exit_code_1(command: Command, simulated_session: Session, run_task: RunTask) -> None:
+    next((simulated_session.path / "raw_ephys_data" / "probe00").glob("*.ap.meta")).write_text("nonsense")
+    assert run_task(raw_registration, simulated_session).status == "Errored"
+    result = command("status", simulated_session.reference)
+    assert result.exit_code == 1
+    assert "Not done: 0 of 1 tasks are done, but 1 errored." in result.stdout
+    assert f"{TASK} is Errored: " in result.stdout
+
+
+def test_the_plan_gives_its_reasons(command: Command, done: Session) -> None:
+    plan = json.loads(command("plan", done.reference, "--json").stdout)
+    decisions = {each["name"]: each for each in plan["instances"]}
+    assert decisions[TASK]["action"] == "skip"
+    assert "unchanged since attempt 1" in decisions[TASK]["reason"]
+    assert decisions["spike_sorting[probe00]"]["reason"] == "has never run"
+    assert TASK in decisions["spike_sorting[probe00]"]["parents"]
+    assert f"← {TASK}" in command("plan", done.reference).stdout
+
+
+def test_a_plan_without_the_database_says_so(command: Command, done: Session, tmp_path: Path, free_port: int) -> None:
+    lab = tmp_path / "data" / "lab" / "Subjects" / "mouse" / "2026-01-15" / "001"
+    shutil.copytree(done.path, lab)
+    (tmp_path / "config.toml").write_text(f"[ports]\ndatabase = {free_port}\n")
+    result = command("--home", str(tmp_path), "plan", str(lab))
+    assert "planned without the database, as if nothing had ever run" in result.stderr
+    assert TASK in result.stdout
+
+
+def test_logs_of_one_task_and_of_all(command: Command, done: Session) -> None:
+    for arguments in ([], ["raw_registration"], [TASK], [TASK, "--follow"]):
+        shown = command("logs", done.reference, *arguments).stdout
+        assert f"{TASK} is Complete" in shown
+    with pytest.raises(Exception, match=r"has no task 'nonsense'"):
+        command("logs", done.reference, "nonsense")
+
+
+def test_a_run_is_asked_for_through_the_database(command: Command, done: Session, ranvier_database: Database) -> None:
+    assert command("run", done.reference, "--task", "spike_sorting").exit_code == 0
+    assert command("rerun", done.reference, "--force").exit_code == 0
+    found = ranvier_database.find_session(done)
+    assert found is not None
+    asked = [
+        event for event in ranvier_database.pending_events() if event["session"] == found["id"] and event["kind"] == "session.requested"
+    ]
+    assert [event["payload"] for event in asked] == [{"tasks": ["spike_sorting"], "force": False}, {"tasks": None, "force": True}]
+
+
+def test_rerun_takes_up_what_was_given_up(command: Command, done: Session, ranvier_database: Database) -> None:
+    found = ranvier_database.find_session(done)
+    assert found is not None
+    (row,) = ranvier_database.tasks(found["id"])
+    ranvier_database.patch_task(row["id"], status="Abandoned")
+    command("rerun", done.reference)
+    assert ranvier_database.task(row["id"])["status"] == "Waiting"
+
+
+def test_labs_marks_this_machines_own(command: Command) -> None:
+    (line,) = [line for line in command("labs").stdout.splitlines() if "testlab" in line]
+    assert line.startswith("→")
+    assert "testlab_server" in line
+
+
+def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_home: Settings) -> None:
+    with pytest.raises(
+        Exception, match=r"has no session nobody/2026-01-15/001 \(`ranvier register .*nobody/2026-01-15/001` registers it\)"
+    ):
+        command("status", "nobody/2026-01-15/001")
