@@ -147,4 +147,3 @@ class Cluster:
         with self._lock:
             if self._client is not None:
                 self._client.close()
-

@@ -62,9 +62,7 @@ MEANING: dict[Status, str] = {
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.WAITING: frozenset({Status.HELD, Status.STARTED, Status.ERRORED, Status.ABANDONED}),
     Status.HELD: frozenset({Status.WAITING, Status.ABANDONED}),
-    Status.STARTED: frozenset(
-        {Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY, Status.ERRORED, Status.WAITING, Status.ABANDONED}
-    ),
+    Status.STARTED: frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY, Status.ERRORED, Status.WAITING, Status.ABANDONED}),
     Status.ERRORED: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
     Status.ABANDONED: frozenset({Status.WAITING}),
     Status.EMPTY: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
