@@ -8,7 +8,7 @@ import time
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.deployments.runner import EntrypointType
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
@@ -39,6 +39,7 @@ def deploy(settings: Settings) -> str:
         # a command of our own spares each run the preparation of a workspace, which a flow in an installed package does not need
         job_variables={"command": shlex.join([sys.executable, "-m", "ranvier.flows.launch"])},
     )
+    assert isinstance(deployment, RunnerDeployment)  # outside of an event loop it is not a coroutine
     deployment.apply()
     return deployment.full_name
 
