@@ -6,7 +6,6 @@ It orders things only: the plan decides, attempts on the lab's Dask cluster work
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -36,7 +35,7 @@ class UnknownSession(RanvierError):
     """The database has no such session."""
 
 
-@flow(name=FLOW, task_runner=ThreadPoolTaskRunner[Any](max_workers=_THREADS))
+@flow(name=FLOW, task_runner=ThreadPoolTaskRunner(max_workers=_THREADS))  # type: ignore[arg-type]  # as Prefect's documentation has it
 def preprocess_session(session: str, force: bool = False, tasks: list[str] | None = None) -> State[None]:
     """Preprocess a session: run what is due, and only that.
 

@@ -33,7 +33,7 @@ class Overview:
     tasks
         Task rows, parents first.
     units
-        Number of units by the task's and the device's name.
+        Number of units by the probe's name.
     datasets, size
         Number of registered datasets, and bytes in all.
     figures
@@ -83,7 +83,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
         qc=qc,
         checks={name: value for name, value in extended.items() if not name.startswith("_") and isinstance(value, str)},
         tasks=rows,
-        units={name.strip("_").removesuffix("_n_units"): int(value) for name, value in extended.items() if name.endswith("_n_units")},
+        units=_units(rows, extended),
         datasets=len(datasets),
         size=sum(item["file_size"] or 0 for item in datasets),
         figures=_figures(record, settings),
@@ -117,6 +117,12 @@ def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
         return False, f"Done, but {counts[Status.INCOMPLETE]} of {len(rows)} tasks left out part of their outputs{rest}."
     quality = {"PASS": "its quality is good", "NOT_SET": "nobody has judged its quality"}.get(qc)
     return quality is not None, f"Done, and {quality}{rest}." if quality else f"Done, but its quality is {qc}{rest}."
+
+
+def _units(rows: list[dict[str, Any]], extended: dict[str, Any]) -> dict[str, int]:
+    """What the last task to count a device's units made of it."""
+    keys = [(row["device"], f"_{row['executable']}_{row['device']}_n_units") for row in rows if row["device"]]
+    return {device: int(extended[key]) for device, key in keys if key in extended}
 
 
 def _figures(record: dict[str, Any], settings: Settings) -> list[Path]:
