@@ -60,7 +60,13 @@ class Loaded:
 
 
 def prepare(home: Path | str | None = None) -> Settings:
-    """The demo's settings; written at the first time, with ports that are free."""
+    """The demo's settings; written at the first time, with ports that are free.
+
+    Raises
+    ------
+    DemoError
+        If the home is that of a real lab.
+    """
     folder = home_folder(home)
     path = folder / "config.toml"
     if not path.exists():
@@ -68,7 +74,12 @@ def prepare(home: Path | str | None = None) -> Settings:
         numbers = {name: field.default for name, field in PortSettings.model_fields.items() if name != "host"}
         lines = "\n".join(f"{name} = {_free(number)}" for name, number in numbers.items())
         path.write_text(_CONFIG.format(home=folder, lab=LAB, ports=lines))
-    return load(folder)
+    settings = load(folder)
+    if settings.lab.name != LAB:
+        raise DemoError(
+            f"{folder} is the home of the lab {settings.lab.name}", "give the demo a home of its own: ranvier --home .demo demo"
+        )
+    return settings
 
 
 def record(settings: Settings, advance: Advance) -> tuple[Session, bool]:

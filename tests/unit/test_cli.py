@@ -119,6 +119,14 @@ def test_doctor_names_what_is_wrong_and_the_mend(tmp_path: Path, free_port: int)
     assert all(finding["mend"] for finding in wrong.values())
 
 
+def test_the_demo_keeps_out_of_a_labs_home(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[lab]\nname = 'cortexlab'\n")
+    done = ranvier("demo", home=tmp_path)
+    assert done.returncode == 1
+    assert "is the home of the lab cortexlab" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
 def test_a_path_that_is_no_session_is_refused_with_an_example(tmp_path: Path) -> None:
     done = ranvier("plan", str(tmp_path), home=tmp_path)
     assert done.returncode == 1

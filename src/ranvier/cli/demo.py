@@ -38,7 +38,9 @@ def demo(
         good = _summary(settings, database, session, words)
         _addresses(settings, state)
         if keep:
-            _wait(settings)
+            _wait()
+        else:
+            screen.out.print("\nAll of it stops now; `ranvier demo --keep` leaves it running to look around in.")
     if not good:
         raise typer.Exit(1)
 
@@ -82,7 +84,7 @@ def _addresses(settings: Settings, state: State) -> None:
         screen.out.print(f"{name:<10}{screen.escape(where)}", soft_wrap=True)
 
 
-def _wait(settings: Settings) -> None:
+def _wait() -> None:
     import contextlib
     import signal
 
