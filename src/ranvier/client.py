@@ -58,8 +58,10 @@ class _Alyx(AlyxClient):
         super().__init__(base_url=base_url, silent=True, cache_rest=None)
 
     @functools.wraps(AlyxClient._generic_request)
-    def _generic_request(self, reqfunction: Callable[..., Any], rest_query: str, data: Any = None, files: Any = None) -> Any:
-        return super()._generic_request(getattr(self.http, reqfunction.__name__), rest_query, data=data, files=files)
+    def _generic_request(
+        self, reqfunction: Callable[..., Any], rest_query: str, data: Any = None, files: Any = None, **caching: Any
+    ) -> Any:
+        return super()._generic_request(getattr(self.http, reqfunction.__name__), rest_query, data=data, files=files, **caching)
 
 
 def _unreachable(error: BaseException) -> bool:

@@ -135,6 +135,14 @@ def test_labs_marks_this_machines_own(command: Command) -> None:
     assert "testlab_server" in line
 
 
+def test_the_doctor_signs_in_and_knows_the_endpoints(command: Command) -> None:
+    findings = {each["part"]: each for each in json.loads(command("doctor", "--json").stdout)}
+    assert findings["database"]["ok"]
+    assert findings["sign-in"]["detail"].startswith("ranvier at http://127.0.0.1")
+    assert findings["endpoints"]["detail"] == "all of Ranvier's own"
+    assert findings["prefect-server"]["detail"] == "does not run"
+
+
 def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_home: Settings) -> None:
     with pytest.raises(
         Exception, match=r"has no session nobody/2026-01-15/001 \(`ranvier register .*nobody/2026-01-15/001` registers it\)"
