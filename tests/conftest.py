@@ -16,7 +16,8 @@ import requests
 from ranvier.settings import Settings, initialise, load
 
 # Before anything imports ONE or Prefect, which read their folders from the environment at import: nothing lands in the user's own home.
-_HOME = tempfile.mkdtemp(prefix="ranvier-test-home-")
+_FOLDER = tempfile.TemporaryDirectory(prefix="ranvier-test-home-", ignore_cleanup_errors=True)
+_HOME = _FOLDER.name
 os.environ.update(HOME=_HOME, PREFECT_HOME=f"{_HOME}/.prefect", RANVIER_HOME=f"{_HOME}/.ranvier", MPLBACKEND="Agg", DO_NOT_TRACK="1")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,11 @@ from rich.table import Table
 from ranvier.errors import RanvierError
 from ranvier.states import Status
 
-out = Console(highlight=False)
+#: Columns where nobody says how many there are: wide, so that a file or another program gets whole lines.
+WIDE = 200
+
+_width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", WIDE))
+out = Console(highlight=False, width=_width)
 err = Console(stderr=True, highlight=False)
 
 STYLES = {
