@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -106,3 +108,11 @@ def test_placeholders_of_the_device_and_of_parameters_may_be_used() -> None:
 
 def test_fill_leaves_what_it_does_not_know() -> None:
     assert fill("{collection}/{probe}.npy", {"probe": "probe01"}) == "{collection}/probe01.npy"
+
+
+def test_the_example_of_the_readme_is_a_task(repository: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "@task(" in block]
+    content: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), content)
+    assert content["licks"].defaults == {"likelihood": 0.9}
