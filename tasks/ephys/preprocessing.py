@@ -18,19 +18,25 @@ SILENT_UV = 2.0
 HIGHPASS_HZ = 300.0
 #: The coherence with neighbours needs neighbours on both sides: SpikeInterface's median filter spans 11 channels.
 MIN_CHANNELS_FOR_COHERENCE = 22
+MAX_WINDOWS = 30
 CHUNK_S, SECONDS_PER_CHUNK = 0.3, 3.0
 
 
-def channel_rms(recording: BaseRecording, *, n_chunks: int = 20, seed: int = 0) -> np.ndarray:
-    """RMS of each channel above 300 Hz, uV, shape (n_channels,), from random seconds of the recording."""
-    from spikeinterface.core import get_random_data_chunks
+def window_starts(n_samples: int, rate: float) -> np.ndarray:
+    """First samples of one-second windows spread evenly: one in ten seconds, 2 at least and 30 at most, none at the very ends."""
+    count = int(np.clip(n_samples / rate / 10, 2, MAX_WINDOWS))
+    return np.linspace(0, max(n_samples - int(rate), 0), count + 2)[1:-1].astype(int)
+
+
+def channel_rms(recording: BaseRecording) -> np.ndarray:
+    """RMS of each channel above 300 Hz, uV, shape (n_channels,): the median over windows that are spread evenly over the recording."""
     from spikeinterface.preprocessing import highpass_filter
 
-    chunk = min(int(recording.sampling_frequency), recording.get_num_samples())
-    count = max(1, min(n_chunks, recording.get_num_samples() // chunk))
     filtered = highpass_filter(recording, freq_min=HIGHPASS_HZ, dtype="float32")
-    traces = get_random_data_chunks(filtered, return_in_uV=True, num_chunks_per_segment=count, chunk_size=chunk, seed=seed)
-    return np.sqrt(np.mean(np.square(traces, dtype=np.float64), axis=0))
+    second = int(recording.sampling_frequency)
+    starts = window_starts(recording.get_num_samples(), recording.sampling_frequency)
+    windows = (filtered.get_traces(start_frame=start, end_frame=start + second, return_in_uV=True) for start in starts)
+    return np.median([window.std(axis=0) for window in windows], axis=0)
 
 
 def label_channels(recording: BaseRecording, rms: np.ndarray, *, seed: int = 0) -> np.ndarray:

@@ -25,7 +25,6 @@ NOISY_UV = 40.0
 #: Part of the channels that may be dead or noisy before a person should look; above a third SpikeInterface's detection itself is in doubt.
 BAD_WARNING, BAD_FAIL = 0.1, 1 / 3
 WELCH_SAMPLES = 1024
-MAX_WINDOWS = 30
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def raw_ephys_qc(job: Job, seed: int = 0) -> None:
     raw = of_job(job)
     recording = open_recording(raw, job.scratch)
     job.progress(0.1, "labelling channels")
-    rms = preprocessing.channel_rms(recording, seed=seed)
+    rms = preprocessing.channel_rms(recording)
     labels = preprocessing.label_channels(recording, rms, seed=seed)
     job.progress(0.4, "measuring noise and spectra")
     quality = measure(recording, labels)
@@ -103,7 +102,7 @@ def measure(recording: BaseRecording, labels: np.ndarray) -> RawQuality:
     """
     from scipy.signal import welch
 
-    from ranvier.tasks.ephys.preprocessing import destripe_all
+    from ranvier.tasks.ephys.preprocessing import destripe_all, window_starts
 
     clean = destripe_all(recording, labels)
     rms, spectra = [], []
@@ -114,12 +113,6 @@ def measure(recording: BaseRecording, labels: np.ndarray) -> RawQuality:
         rms.append([before.std(axis=0), np.sqrt(np.mean(after**2, axis=0))])
         spectra.append(power)
     return RawQuality(np.median(rms, axis=0), labels, freqs, np.mean(spectra, axis=0))
-
-
-def window_starts(n_samples: int, rate: float) -> np.ndarray:
-    """First samples of the windows: one in ten seconds, 2 at least and 30 at most, none at the very ends."""
-    count = int(np.clip(n_samples / rate / 10, 2, MAX_WINDOWS))
-    return np.linspace(0, n_samples - int(rate), count + 2)[1:-1].astype(int)
 
 
 def note_checks(job: Job, quality: RawQuality) -> None:

@@ -108,7 +108,7 @@ def spike_sorting(
     raw = of_job(job)
     recording = open_recording(raw, job.scratch)
     job.progress(0.02, "labelling channels")
-    rms = preprocessing.channel_rms(recording, seed=seed)
+    rms = preprocessing.channel_rms(recording)
     if preprocessing.is_silent(rms):
         job.log.error("%s is silent (%.1f uV RMS): there is nothing to sort", job.device, np.median(rms))
         job.qc("n_units", 0, "CRITICAL")

@@ -8,8 +8,8 @@ import pytest
 
 from ranvier.tasks.ephys.alf_export import cluster_uuids
 from ranvier.tasks.ephys.motion import Drift, reason_against
+from ranvier.tasks.ephys.preprocessing import window_starts
 from ranvier.tasks.ephys.quality import judge
-from ranvier.tasks.ephys.raw_ephys_qc import window_starts
 
 
 def test_size_of_the_drift_is_that_of_the_depth_that_moves_most() -> None:
