@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import prefect.flow_engine  # noqa: F401  imported for the forks
+import prefect.engine
+import prefect.flow_engine
 
 import ranvier.flows.session  # noqa: F401  imported for the forks
 from ranvier import settings as settings_module
@@ -140,7 +141,7 @@ def _run_engine(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["prefect.engine"]
-    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    runpy.run_path(prefect.engine.__file__, run_name="__main__")  # what `python -m prefect.engine` does
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
-from ranvier.leash import tie_to_parent
+from ranvier.leash import show_life, tie_to_parent
 
 #: Name of the host's socket in the home's ``run`` folder.
 SOCKET = "flows.sock"
@@ -49,8 +49,10 @@ def ask(host: socket.socket) -> int:
 def main() -> int:
     """Run the flow run that the environment names; returns its exit code."""
     tie_to_parent()
+    folder = Path(os.environ["RANVIER_HOME"], "run")
+    show_life(folder / "flows" / f"{os.environ['PREFECT__FLOW_RUN_ID']}.lock")
     try:
-        host = connect(Path(os.environ["RANVIER_HOME"], "run"))
+        host = connect(folder)
     except OSError:
         os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])
     code = ask(host)

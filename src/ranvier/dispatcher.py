@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 
 from ranvier import settings as settings_module
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable, Record
+from ranvier.revival import Reviver
 from ranvier.services import pulse
 from ranvier.settings import Settings
 
@@ -69,17 +70,20 @@ class Dispatcher:
         The database, whose outbox is read.
     prefect
         Prefect's client.
+    reviver
+        Starts flow runs again whose process has gone.
     """
 
-    def __init__(self, database: Database, prefect: SyncPrefectClient) -> None:
+    def __init__(self, database: Database, prefect: SyncPrefectClient, reviver: Reviver) -> None:
         self.database = database
         self.prefect = prefect
+        self.reviver = reviver
         self.outages = Outages()
         self._not_before: dict[int, float] = {}
         self._reaped = 0.0
 
     def round(self) -> int:
-        """Deliver what is pending and due, have expired leases reaped.
+        """Deliver what is pending and due, have expired leases reaped and dead flow runs started again.
 
         Returns
         -------
@@ -94,7 +98,15 @@ class Dispatcher:
             self.outages.begin("the database", str(error))
             return 0
         self.outages.end("the database")
+        self._revive()
         return delivered
+
+    def _revive(self) -> None:
+        try:
+            if self.reviver.round():
+                self.outages.end("Prefect")
+        except httpx.HTTPError as error:
+            self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}")
 
     def _due(self, event: Record) -> bool:
         return time.monotonic() >= self._not_before.get(event["id"], 0.0)
@@ -113,7 +125,6 @@ class Dispatcher:
                 if self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}"):
                     self.database.event_failed(event["id"], f"Prefect at {self.prefect.api_url} does not answer: {error!r}")
                 break  # the others would fare no better; all stay pending
-            self.outages.end("Prefect")
         return delivered
 
     def _deliver(self, event: Record) -> bool:
@@ -125,6 +136,7 @@ class Dispatcher:
         except httpx.HTTPStatusError as error:
             self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
             return False
+        self.outages.end("Prefect")
         self.database.event_delivered(event["id"], flow_run)
         self._not_before.pop(event["id"], None)
         log.info("event %s (%s of session %s) is flow run %s", event["id"], event["kind"], event["session"], flow_run)
@@ -171,7 +183,7 @@ def connected(settings: Settings) -> Iterator[Dispatcher]:
     The environment's ``PREFECT_API_URL`` says where Prefect is, as for every Prefect client.
     """
     with get_client(sync_client=True) as prefect:
-        yield Dispatcher(Database.from_settings(settings, patience_s=1.0), prefect)
+        yield Dispatcher(Database.from_settings(settings, patience_s=1.0), prefect, Reviver(prefect, FLOW, settings))
 
 
 def main() -> None:

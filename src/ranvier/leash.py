@@ -1,15 +1,18 @@
-"""Run a command that must not outlive the process that started it: ``python -m ranvier.leash COMMAND...``.
+"""Processes that must not outlive the one that started them, and how to see from elsewhere whether one lives.
 
-The kernel kills the command when its parent dies, even by ``kill -9``, when the parent can no longer tidy up.
+``python -m ranvier.leash COMMAND...`` runs a command that the kernel kills when its parent dies, even by ``kill -9``, when the parent can
+no longer tidy up.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,6 +33,36 @@ def tie_to_parent() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
+def show_life(path: Path) -> int:
+    """Hold a lock on a file for as long as this process, or what it becomes by ``exec``, lives; returns the lock's file descriptor.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.set_inheritable(lock, True)
+    return lock
+
+
+def shows_life(path: Path) -> bool:
+    """Whether a process holds the lock on a file."""
+    try:
+        lock = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 if __name__ == "__main__":

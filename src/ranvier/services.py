@@ -150,7 +150,8 @@ def _prefect_worker(settings: Settings) -> Service:
         "prefect-worker",
         _python("-m", "prefect", "worker", "start", "--pool", settings.lab.name, "--type", "process", "--name", name),
         answers=lambda since: _prefect_worker_problem(settings, name, since),
-        needs=("prefect-server", "flow-host"),
+        # all that a flow run needs: it is stopped before them, too
+        needs=("database", "dask-worker", "prefect-server", "prefect-deployment", "flow-host"),
         environment={"PREFECT_WORKER_QUERY_SECONDS": "0.5", **_FLOW_ENVIRONMENT},
     )
 

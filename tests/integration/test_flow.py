@@ -42,6 +42,7 @@ memory_gb = 8
 lease_s = 6
 heartbeat_s = 1
 """
+ALL_COMPLETE = {"mark[probe00]": "Complete", "rate[probe00]": "Complete", "gather": "Complete"}
 OURS = ("raw_registration", "raw_ephys_qc", "spike_sorting", "unit_metrics")
 
 
@@ -272,14 +273,23 @@ def test_a_dask_worker_that_dies_costs_one_attempt(lab) -> None:
     os.kill(lab.pid("dask-worker"), signal.SIGKILL)
     ends = lab.ended("hit", 2)  # the lease that ran out asked for a run of its own
     assert {run["state"]["type"] for run in ends} == {"COMPLETED"}
-    assert {name: row["status"] for name, row in lab.rows("hit").items() if "giant" not in name} == {
-        "mark[probe00]": "Complete",
-        "rate[probe00]": "Complete",
-        "gather": "Complete",
-    }
+    assert {name: row["status"] for name, row in lab.rows("hit").items() if "giant" not in name} == ALL_COMPLETE
     attempts = lab.database.attempts(lab.rows("hit")["mark[probe00]"]["id"])
     assert [attempt["status"] for attempt in attempts] == ["Complete", "Errored"]
     assert "fell silent" in attempts[1]["reason"]
+
+
+def test_a_flow_run_whose_process_is_killed_goes_on(lab) -> None:
+    lab.copy("cut", {"probe00": "sleep 3"})
+    until(lambda: lab.flow_runs("cut") and lab.rows("cut").get("mark[probe00]", {}).get("status") == "Started")
+    os.kill(lab.pid("prefect-worker"), signal.SIGKILL)
+    until(lambda: lab.flow_runs("cut")[0]["run_count"] == 2)
+    run = lab.ended("cut")[0]
+    assert run["state"]["type"] == "COMPLETED"
+    assert {name: row["status"] for name, row in lab.rows("cut").items() if "giant" not in name} == ALL_COMPLETE
+    assert {row["attempt"] for name, row in lab.rows("cut").items() if "giant" not in name} == {1}, (
+        "the attempt went on without its flow run"
+    )
 
 
 def _answers(lab: LabServer) -> bool:
