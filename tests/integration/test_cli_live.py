@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from ranvier.cli import app
+from ranvier.cli import app, screen
 from ranvier.client import Database
 from ranvier.session import Session
 from ranvier.settings import Settings
@@ -25,7 +26,7 @@ TASK = "raw_registration[probe00]"
 def command(ranvier_home: Settings, ranvier_database: Database, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command in the temporary home; raises what the command raises."""
     monkeypatch.setenv("RANVIER_HOME", str(ranvier_home.home))
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(screen, "out", Console(highlight=False, width=250))
 
     def run(*arguments: str) -> Result:
         result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
