@@ -127,6 +127,13 @@ def test_the_demo_keeps_out_of_a_labs_home(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
 
+def test_what_is_for_the_first_start_is_refused_later(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[lab]\nname = 'cortexlab'\n")
+    done = ranvier("up", "--lab", "another", home=tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path}/config.toml is there already" in done.stderr
+
+
 def test_a_path_that_is_no_session_is_refused_with_an_example(tmp_path: Path) -> None:
     done = ranvier("plan", str(tmp_path), home=tmp_path)
     assert done.returncode == 1

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from ranvier.supervisor import Event, State
 
 
-def up() -> None:
+def up(
+    lab: Annotated[str | None, typer.Option(help="At the first start: the lab's name, as in session paths; default: lab.")] = None,
+    create_subjects: Annotated[bool, typer.Option("--create-subjects", help="At the first start: register subjects nobody knows.")] = False,
+) -> None:
     """Run every service of this machine until Ctrl-C: database, Prefect, Dask, dispatcher, agent."""
     import sys
 
@@ -16,7 +21,12 @@ def up() -> None:
     from ranvier.cli import screen
     from ranvier.supervisor import up as run_services
 
-    here = settings.initialise()
+    written = settings.home_folder() / "config.toml"
+    if (lab or create_subjects) and written.exists():
+        raise typer.BadParameter(
+            f"only for the first start; {written} is there already, so change it there", param_hint="--lab, --create-subjects"
+        )
+    here = settings.initialise(lab=lab or "lab", unknown_subject="create" if create_subjects else "refuse")
     screen.err.print(f"Home: {screen.escape(str(here.home))}", soft_wrap=True)
     run_services(here, on_event=tell, on_ready=lambda state: ready(state) if sys.stdout.isatty() else print("ready", flush=True))
     screen.err.print("All services have stopped.")
