@@ -1,4 +1,4 @@
-"""What runs in an attempt's child process: ``python -m ranvier.child RESULT_FD``, with the job as JSON on its standard input.
+"""What runs in an attempt's child process: ``python -m ranvier.child RESULT_FD PARENT``, with the job as JSON on its standard input.
 
 It calls the task's function and hands messages back over a pipe, one JSON object a line: ``{"progress", "message"}`` while it runs,
 ``{"result"}`` at the end. It imports the standard library and the task only, so that it can run in a Python environment of its own.
@@ -25,7 +25,7 @@ from ranvier.leash import tie_to_parent
 
 def main() -> int:
     """Run the job that stands on the standard input; 0 when the task returned, 1 when it raised."""
-    tie_to_parent()
+    tie_to_parent(int(sys.argv[2]))
     with os.fdopen(int(sys.argv[1]), "w", buffering=1) as pipe:
 
         def send(message: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Processes that must not outlive the one that started them, and how to see from elsewhere whether one lives.
 
-``python -m ranvier.leash COMMAND...`` runs a command that the kernel kills when its parent dies, even by ``kill -9``, when the parent can
-no longer tidy up.
+``python -m ranvier.leash PARENT COMMAND...`` runs a command that the kernel kills when its parent dies, even by ``kill -9``, when the
+parent can no longer tidy up.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ _PR_SET_PDEATHSIG = 1
 
 def leashed(command: Sequence[str]) -> list[str]:
     """The command that runs `command` on a leash."""
-    return [sys.executable, "-m", "ranvier.leash", *command]
+    return [sys.executable, "-m", "ranvier.leash", str(os.getpid()), *command]
 
 
-def tie_to_parent() -> None:
+def tie_to_parent(parent: int | None = None) -> None:
     """Have the kernel kill this process when the thread that started it ends.
+
+    Parameters
+    ----------
+    parent
+        Process id of the one that started it, where that is known: it may have died before this was called.
 
     Raises
     ------
@@ -33,6 +38,8 @@ def tie_to_parent() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def show_life(path: Path) -> int:
@@ -66,5 +73,5 @@ def shows_life(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    tie_to_parent()
-    os.execvp(sys.argv[1], sys.argv[1:])
+    tie_to_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

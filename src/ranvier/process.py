@@ -138,7 +138,7 @@ class Child:
         receive, send = os.pipe()
         try:
             process = subprocess.Popen(
-                [self.interpreter or sys.executable, "-m", "ranvier.child", str(send)],
+                [self.interpreter or sys.executable, "-m", "ranvier.child", str(send), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -201,7 +201,7 @@ def _dispatcher(settings: Settings) -> Service:
         answers=lambda since: _pulse_problem(settings, "dispatcher", since),
         # it tries again itself, and says so once; Prefect's client would wait in silence
         environment={"PREFECT_CLIENT_MAX_RETRIES": "0"},
-        needs=("database",),
+        needs=("database", "prefect-server"),
     )
 
 

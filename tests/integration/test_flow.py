@@ -271,8 +271,7 @@ def test_a_dask_worker_that_dies_costs_one_attempt(lab) -> None:
     lab.copy("hit", {"probe00": "sleep 5"})
     until(lambda: lab.flow_runs("hit") and lab.rows("hit").get("mark[probe00]", {}).get("status") == "Started")
     os.kill(lab.pid("dask-worker"), signal.SIGKILL)
-    ends = lab.ended("hit", 2)  # the lease that ran out asked for a run of its own
-    assert {run["state"]["type"] for run in ends} == {"COMPLETED"}
+    until(lambda: all(run["state"]["type"] == "COMPLETED" for run in lab.flow_runs("hit")))
     assert {name: row["status"] for name, row in lab.rows("hit").items() if "giant" not in name} == ALL_COMPLETE
     attempts = lab.database.attempts(lab.rows("hit")["mark[probe00]"]["id"])
     assert [attempt["status"] for attempt in attempts] == ["Complete", "Errored"]
@@ -290,6 +289,17 @@ def test_a_flow_run_whose_process_is_killed_goes_on(lab) -> None:
     assert {row["attempt"] for name, row in lab.rows("cut").items() if "giant" not in name} == {1}, (
         "the attempt went on without its flow run"
     )
+
+
+def test_an_event_that_nobody_takes_says_why(lab) -> None:
+    token = {"Authorization": f"Token {lab.settings.secret('token')}"}
+    requests.post(f"{lab.database.url}/labs", json={"name": "otherlab"}, headers=token, timeout=20).raise_for_status()
+    lab.database.create_subject("stray", "otherlab")
+    record = {"subject": "stray", "users": ["ranvier"], "lab": "otherlab", "number": 1, "start_time": f"{DAY}T00:00:00"}
+    created = lab.database.create_session({**record, "projects": [], "procedures": [], "type": "Experiment"})
+    pending = {}
+    until(lambda: pending.update({event["session"]: event for event in lab.database.pending_events() if event["tries"]}) or pending)
+    assert "Prefect has no deployment preprocess-session/otherlab" in pending[created["id"]]["error"]
 
 
 def _answers(lab: LabServer) -> bool:
