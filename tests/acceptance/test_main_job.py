@@ -1,0 +1,149 @@
+"""The main job on a whole lab server: real recordings in, units that ONE loads out; a broken probe beside a good one; a lab's plugin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ranvier import demo
+from ranvier.client import Database
+from ranvier.session import Session, locate
+from ranvier.settings import Settings
+from ranvier.simulate import simulate_session
+from ranvier.supervisor import running
+
+pytestmark = pytest.mark.heavy
+SMALL: dict[str, Any] = {"n_channels": 32, "n_units": 8, "duration_s": 20.0, "seed": 1}
+OURS = ("raw_registration", "raw_ephys_qc", "spike_sorting", "unit_metrics")
+
+
+@dataclass
+class LabServer:
+    """A lab server on which everything runs, the lab's own plugin installed."""
+
+    settings: Settings
+    database: Database
+    rig: Path
+
+    def arrives(self, subject: str, **recording: Any) -> Session:
+        """A session is recorded on the rig, and moved into the lab's folder in one go."""
+        made = simulate_session(self.rig, subject, demo.DAY, **{**SMALL, **recording})
+        session = locate(self.settings.lab_root, subject, Session.parse(made.path).date, 1)
+        session.path.parent.mkdir(parents=True)
+        made.path.rename(session.path)
+        return session
+
+    def settled(self, session: Session, expected: set[str], timeout_s: float = 600) -> dict[str, dict[str, Any]]:
+        """The session's task rows once none of the expected ones is waiting or running, and its flow run has ended."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            record = self.database.find_session(session)
+            rows = {row["name"]: row for row in self.database.tasks(record["id"])} if record else {}
+            if expected <= set(rows) and all(row["status"] not in ("Waiting", "Started") for row in rows.values()) and self.idle(session):
+                return rows
+            time.sleep(0.5)
+        raise AssertionError(f"after {timeout_s} s: { {name: (row['status'], row['reason']) for name, row in rows.items()} }")
+
+    def flow_run(self, session: Session) -> dict[str, Any]:
+        """The session's latest flow run."""
+        return self.prefect("/flow_runs/filter", {"flow_runs": {"name": {"any_": [session.reference]}}, "sort": "START_TIME_DESC"})[0]
+
+    def idle(self, session: Session) -> bool:
+        return self.flow_run(session)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED")
+
+    def prefect(self, path: str, body: dict[str, Any]) -> Any:
+        answer = requests.post(f"{self.settings.prefect_api_url}{path}", json=body, timeout=20)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, repository) -> Iterator[LabServer]:
+    folder = tmp_path_factory.mktemp("acceptance")
+    plugin = folder / "plugin"
+    install = ["install", "-q", "--no-deps", "--no-build-isolation", "--target", str(plugin), str(repository / "tests" / "lab_plugin")]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(plugin), before]))
+    settings = demo.prepare(folder / "home")
+    try:
+        with running(settings):
+            yield LabServer(settings, Database.from_settings(settings), folder / "rig" / demo.LAB / "Subjects")
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="module")
+def whole(server) -> tuple[Session, dict[str, dict[str, Any]]]:
+    """The demo's session, from the rig to the last task."""
+    session = server.arrives(demo.SUBJECT, **demo.RECORDING)
+    return session, server.settled(session, {f"{name}[probe00]" for name in OURS})
+
+
+def test_every_task_completes_and_the_lab_plugins_task_ran_by_itself(whole):
+    _, rows = whole
+    assert {name: row["status"] for name, row in rows.items()} == {f"{name}[probe00]": "Complete" for name in (*OURS, "spike_counts")}
+    assert all(row["attempt"] == 1 for row in rows.values())
+
+
+def test_eight_in_ten_true_units_are_found(server, whole):
+    session, _ = whole
+    found, _ = demo.result(session, server.settings)
+    assert found.n_found >= 0.8 * found.n_units
+
+
+def test_one_loads_the_spikes_over_http(server, whole):
+    loaded = demo.load_with_one(server.settings, "spykingcircus2")
+    assert loaded.printed.endswith("units")
+    assert int(loaded.printed.split()[0]) > 1000
+
+
+def test_the_session_has_qc_insertion_and_figures(server, whole):
+    session, rows = whole
+    record = server.database.session(rows["spike_sorting[probe00]"]["session"])
+    assert record["qc"] in ("PASS", "WARNING", "FAIL")
+    assert record["extended_qc"]["_spike_sorting_probe00_n_units"] > 10
+    (insertion,) = record["probe_insertion"]
+    assert insertion["name"] == "probe00"
+    attempts = [server.database.attempts(row["id"])[0] for row in rows.values()]
+    figures = [figure["path"] for attempt in attempts for figure in attempt["figures"] or []]
+    assert len(figures) >= 3
+    assert all((session.path / path).stat().st_size > 10_000 for path in figures)
+
+
+def test_a_broken_probe_fails_alone_and_retry_runs_only_what_failed(server):
+    session = server.arrives("two_probes", probes=["probe00", "probe01"], damage={"probe01": "missing_meta"})
+    names = {f"{name}[{probe}]" for name in OURS for probe in ("probe00", "probe01")}
+    rows = server.settled(session, names)
+    assert {name: row["status"] for name, row in rows.items() if "probe00" in name} == {
+        f"{name}[probe00]": "Complete" for name in (*OURS, "spike_counts")
+    }
+    assert rows["raw_registration[probe01]"]["status"] == "Errored"
+    assert ".ap.meta" in rows["raw_registration[probe01]"]["reason"]
+    assert rows["spike_sorting[probe01]"]["status"] == "Held"
+    assert "raw_registration[probe01] is Errored" in rows["spike_sorting[probe01]"]["reason"]
+    run = server.flow_run(session)
+    assert run["state"]["type"] == "FAILED"
+
+    good = simulate_session(server.rig, "two_probes_again", demo.DAY, **SMALL, probes=["probe00", "probe01"])
+    for meta in (good.path / "raw_ephys_data/probe01").glob("*.meta"):
+        meta.rename(session.path / "raw_ephys_data/probe01" / meta.name)
+    retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}, "force": True}
+    assert server.prefect(f"/flow_runs/{run['id']}/set_state", retry)["status"] == "ACCEPT"
+    time.sleep(2)
+    after = server.settled(session, names)
+    assert {row["status"] for row in after.values()} == {"Complete"}
+    attempts = {name: row["attempt"] for name, row in after.items()}
+    assert {name for name, count in attempts.items() if count == 2} == {"raw_registration[probe01]"}
+    assert set(attempts.values()) == {1, 2}
