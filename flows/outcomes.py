@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prefect.client.schemas.objects import StateType
 from prefect.states import State
 
+from ranvier.errors import RanvierError
 from ranvier.states import Status
 
 #: What Prefect takes an instance's end for; all else is completed.
 _TYPES = {Status.ERRORED.label: StateType.FAILED, Status.HELD.label: StateType.CANCELLED}
+
+
+class InstancesFailed(RanvierError):
+    """Task instances of a session are Errored; what Prefect's engine raises of a failed flow run."""
+
+
+def without_engine_traceback(record: logging.LogRecord) -> bool:
+    """A filter of Prefect's log: leaves out the engine's own traceback of `InstancesFailed`, as the lines before it have said it all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], InstancesFailed))
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Ended:
     wall_s: float = 0.0
     figures: tuple[str, ...] = ()
 
-    def state(self) -> State[None]:
+    def state(self) -> State[Any]:
         """The Prefect state of its task run."""
         message = self.reason or f"in {self.wall_s:.1f} s"
         return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=message)
@@ -50,7 +62,7 @@ def held(reason: str) -> Ended:
     return Ended(Status.HELD.label, Status.HELD, reason)
 
 
-def flow_state(ended: Mapping[str, Ended]) -> State[None]:
+def flow_state(ended: Mapping[str, Ended]) -> State[Any]:
     """The state of the whole flow run: failed where an instance is Errored, with words that say which and why."""
     failed = [f"{name}: {each.reason}" for name, each in ended.items() if each.name == Status.ERRORED.label]
     counts = Counter(each.name for each in ended.values())
@@ -58,7 +70,8 @@ def flow_state(ended: Mapping[str, Ended]) -> State[None]:
         message = ", ".join(f"{count} {name.lower()}" for name, count in counts.items()) or "no task applies to this session"
         return State(type=StateType.COMPLETED, name="Completed", message=message)
     rest = "".join(f"; {count} {name.lower()}" for name, count in counts.items() if name != Status.ERRORED.label)
-    return State(type=StateType.FAILED, name="Failed", message=f"{len(failed)} of {len(ended)} failed: {'; '.join(failed)}{rest}")
+    message = f"{len(failed)} of {len(ended)} failed: {'; '.join(failed)}{rest}"
+    return State(type=StateType.FAILED, name="Failed", message=message, data=InstancesFailed(message))
 
 
 def table(ended: Mapping[str, Ended]) -> str:

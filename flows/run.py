@@ -131,7 +131,7 @@ class SessionRun:
 
     def _prefect_task(self, instance: Instance) -> Any:
         @task(name=instance.task.name, task_run_name=instance.name, description=instance.task.summary, cache_policy=NO_CACHE)
-        def attend() -> State[None]:
+        def attend() -> State[Any]:
             try:
                 ended = self.attend(instance)
             except Exception as error:  # whatever goes wrong with one instance, the others go on, and its children must know

@@ -6,6 +6,8 @@ It orders things only: the plan decides, attempts on the lab's Dask cluster work
 from __future__ import annotations
 
 import datetime as dt
+import logging
+from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -20,7 +22,7 @@ from ranvier.client import Database, Record
 from ranvier.cluster import Cluster
 from ranvier.dispatcher import FLOW, run_name
 from ranvier.errors import RanvierError
-from ranvier.flows.outcomes import flow_state, table
+from ranvier.flows.outcomes import flow_state, table, without_engine_traceback
 from ranvier.flows.run import SessionRun
 from ranvier.plan import Plan, Request, plan_rows, plan_session
 from ranvier.plugins import registry
@@ -36,7 +38,7 @@ class UnknownSession(RanvierError):
 
 
 @flow(name=FLOW, task_runner=ThreadPoolTaskRunner(max_workers=_THREADS))  # type: ignore[arg-type]  # as Prefect's documentation has it
-def preprocess_session(session: str, force: bool = False, tasks: list[str] | None = None) -> State[None]:
+def preprocess_session(session: str, force: bool = False, tasks: list[str] | None = None) -> State[Any]:
     """Preprocess a session: run what is due, and only that.
 
     Parameters
@@ -105,7 +107,8 @@ def _tell(plan: Plan, problems: list[str]) -> None:
         logger.info("%s: %s, %s", name, decision.action, decision.reason)
 
 
-def _conclude(run: SessionRun, record: Record) -> State[None]:
+def _conclude(run: SessionRun, record: Record) -> State[Any]:
+    logging.getLogger("prefect.flow_runs").addFilter(without_engine_traceback)
     in_order = {instance.name: run.ended[instance.name] for instance in run.plan.instances if instance.name in run.ended}
     state = flow_state(in_order)
     create_markdown_artifact(f"{state.message}\n\n{table(in_order)}", key="outcome", description=f"What came of {run_name(record)}")

@@ -45,14 +45,11 @@ def tie_to_parent(parent: int | None = None) -> None:
 def show_life(path: Path) -> int:
     """Hold a lock on a file for as long as this process, or what it becomes by ``exec``, lives; returns the lock's file descriptor.
 
-    Raises
-    ------
-    BlockingIOError
-        If another process holds it.
+    It waits while another process holds the lock, such as the run before this one, which is just coming to its end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     os.set_inheritable(lock, True)
     return lock
 
