@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, State
 from prefect.types._datetime import now
 
 from ranvier.leash import shows_life
@@ -93,7 +93,7 @@ class Reviver:
             self._given_up.add(run.id)
             return
         self._lock(run).unlink(missing_ok=True)
-        state = AwaitingRetry(message="its process has gone; it goes on where it was")
+        state: State[None] = AwaitingRetry(message="its process has gone; it goes on where it was")
         self.prefect.set_flow_run_state(run.id, state, force=True)
         log.warning("flow run %s (%s) had no process any more; it goes on where it was", run.name, run.id)
 
