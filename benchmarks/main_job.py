@@ -129,9 +129,8 @@ def latency(repeats: int) -> None:
         for number in range(repeats):
             session, arrived = arrive(template, settings, f"mouse_{number}")
             waits.append(min(_when(each["started"]) for each in finished(settings, database, session)) - arrived)
-    print(
-        f"latency: copy finished to first attempt: median {statistics.median(waits):.1f} s, {min(waits):.1f} to {max(waits):.1f} ({repeats} sessions)"
-    )
+    middle, spread = statistics.median(waits), f"{min(waits):.1f} to {max(waits):.1f}"
+    print(f"latency: copy finished to first attempt: median {middle:.1f} s, {spread} ({repeats} sessions)")
 
 
 def trivial(count: int) -> None:
