@@ -103,9 +103,7 @@ def overhead(repeats: int) -> None:
             if number:  # the first of both compiles for those that follow
                 wall.append((last - first) / bare_wall)
                 cpu.append(sum(each["cpu_s"] for each in attempts) / bare_cpu)
-                print(
-                    f"  bare {bare_wall:.0f} s, {bare_cpu:.0f} CPU-s; pipeline {last - first:.0f} s, {last - arrived:.0f} s from the copy's end"
-                )
+                print(f"  bare {bare_wall:.0f} s, {bare_cpu:.0f} CPU-s; pipeline {last - first:.0f} s, copy to end {last - arrived:.0f} s")
     print(f"overhead: pipeline / bare script: wall {statistics.median(wall):.3f}, CPU {statistics.median(cpu):.3f} (median of {repeats})")
 
 

@@ -12,6 +12,8 @@ import importlib.util
 import json
 import logging
 import os
+import select
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -20,13 +22,13 @@ from typing import Any
 
 from ranvier.declare import Task
 from ranvier.job import QC_OUTCOMES, Job
-from ranvier.leash import tie_to_parent
 
 
 def main() -> int:
     """Run the job that stands on the standard input; 0 when the task returned, 1 when it raised."""
-    tie_to_parent(int(sys.argv[2]))
-    with os.fdopen(int(sys.argv[1]), "w", buffering=1) as pipe:
+    result_fd, attempt_pid = map(int, sys.argv[1:3])
+    guard_group(attempt_pid, result_fd)
+    with os.fdopen(result_fd, "w", buffering=1) as pipe:
 
         def send(message: dict[str, Any]) -> None:
             pipe.write(json.dumps(message) + "\n")
@@ -35,6 +37,23 @@ def main() -> int:
         result = run(json.load(sys.stdin), send)
         send({"result": result})
     return 0 if result["error"] is None else 1
+
+
+def guard_group(attempt_pid: int, result_fd: int) -> None:
+    """Fork a guard that kills this process group when the attempt's own process is gone and can no longer do so.
+
+    The kernel's own signal on a parent's death (`ranvier.leash`) would reach this process only, and leave the workers that a task forks.
+    """
+    if os.fork():
+        return
+    os.close(result_fd)
+    try:
+        attempt = os.pidfd_open(attempt_pid)
+        select.select([attempt], [], [])
+    except ProcessLookupError:  # it died before we could look
+        pass
+    finally:
+        os.killpg(0, signal.SIGKILL)
 
 
 def run(spec: dict[str, Any], send: Any = None) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The child process of an attempt: results, time-outs, crashes, and nothing left behind."""
 
+import subprocess
+import sys
 import textwrap
 import time
 
@@ -96,11 +98,31 @@ def test_being_told_to_stop_ends_the_whole_group(run):
 
 def grandchildren():
     gone_by = time.monotonic() + 5
-    while time.monotonic() < gone_by:
-        found = [
-            process for process in psutil.process_iter(["cmdline", "status"]) if "grandchild-of-test" in (process.info["cmdline"] or [])
-        ]
-        if not found:
-            return []
+    while (found := _named("grandchild-of-test")) and time.monotonic() < gone_by:
         time.sleep(0.1)
     return found
+
+
+def _named(word):
+    return [process.pid for process in psutil.process_iter(["cmdline"]) if word in (process.info["cmdline"] or [])]
+
+
+def test_nothing_of_the_group_survives_the_attempts_own_process(tmp_path):
+    """As when a Dask worker is killed with -9: nobody is left to tidy up."""
+    (tmp_path / "made_up_tasks.py").write_text(textwrap.dedent(TASK))
+    folders = {name: str(tmp_path / name) for name in ("session_path", "scratch", "staging")}
+    job = {"device": "", "description": {}, "inputs": {}, "outputs": [], "values": {}, "parameters": {"how": "forever"}, **folders}
+    spec = {"reference": "made_up_tasks:work", "file": str(tmp_path / "made_up_tasks.py"), "task": "work", "version": "1", "job": job}
+    attempt = textwrap.dedent(f"""
+        from pathlib import Path
+        from ranvier.process import Child
+        Child(None, {spec!r}, Path({str(tmp_path / "log")!r}), {{}}).run(60, lambda: "")
+    """)
+    worker = subprocess.Popen([sys.executable, "-c", attempt])
+    started_by = time.monotonic() + 20
+    while not _named("grandchild-of-test") and time.monotonic() < started_by:
+        time.sleep(0.05)
+    assert _named("grandchild-of-test")
+    worker.kill()
+    worker.wait()
+    assert not grandchildren()
