@@ -266,9 +266,10 @@ class _Keeper:
             if self.stopping.is_set():
                 return None
             self._note_death(code)
-            steady = time.time() - self.state.started > STEADY_S
-            backoff = FIRST_BACKOFF_S if steady else min(2 * backoff, LONGEST_BACKOFF_S)
+            if time.time() - self.state.started > STEADY_S:
+                backoff = FIRST_BACKOFF_S
             await _first_of(self.stopping.wait(), timeout=backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF_S)
         return None
 
     async def stop(self, keeping: asyncio.Task[None]) -> None:
