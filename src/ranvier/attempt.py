@@ -153,19 +153,21 @@ class Attempt:
         scratch = self.scratch_root / f"{self.order.slug}.{lease.number}"
         self.log(f"attempt {lease.number} at {self.order.instance} (version {self.order.version}) of {self.session.reference}")
         lease.start()
+        report: dict[str, Any] = {}
         try:
-            report = self._compute(lease, files, scratch, hashes)
+            self._compute(report, lease, files, scratch, hashes)
         except Fenced as error:
             self.log(str(error))
             return Outcome(CLAIMED, Status.STARTED.label, str(error), lease.number)
         except Exception as error:  # the edge of an attempt: its failure is its outcome, and the rest of the session goes on
-            report = _failure(error)
+            report |= _failure(error)
         finally:
             if not (scratch / commit.JOURNAL).exists():  # else the next attempt finishes the moves
                 shutil.rmtree(scratch, ignore_errors=True)
         return self._report(lease, report, receipt)
 
-    def _compute(self, lease: Lease, files: dict[str, list[Path]], scratch: Path, hashes: HashBook) -> dict[str, Any]:
+    def _compute(self, report: dict[str, Any], lease: Lease, files: dict[str, list[Path]], scratch: Path, hashes: HashBook) -> None:
+        """Fill in the report step by step, so that what was measured is kept when a later step fails."""
         missing = [filled for declared, filled, required in self.order.inputs if required and not files[declared]]
         if missing:
             raise RanvierError(f"input {', '.join(missing)} is not in {self.session.path}", "was it copied? put it there and run again")
@@ -175,16 +177,16 @@ class Attempt:
         child = Child(self.order.interpreter, self._child_spec(files, scratch), self.log_path, self._environment(scratch))
         lease.child = child
         ended = child.run(self.order.timeout_s, lease.why_stop)
-        report = _usage(ended) | {"exit_code": ended.exit_code}
+        report |= _usage(ended) | {"exit_code": ended.exit_code}
         if lease.lost:
             raise Fenced(lease.lost)
         if ended.stopped or ended.result is None or ended.result["error"]:
-            return report | self._how_it_failed(ended)
+            report |= self._how_it_failed(ended)
+            return
         judged = contract.judge(self.session, self.outputs, staging)
         report |= {"status": judged.verdict.label, "reason": judged.reason}
         if judged.verdict != Status.ERRORED:
             report |= self._commit(lease, judged, scratch, ended.result, hashes)
-        return report
 
     def _child_spec(self, files: dict[str, list[Path]], scratch: Path) -> dict[str, Any]:
         order = self.order

@@ -56,7 +56,7 @@ class RawQuality:
     outputs=[Output(RMS, at_least=2), Output(LABELS, at_least=1), Output(FREQS, at_least=2), Output(POWER, at_least=2)],
     resources=Resources(cpu=1, memory_gb=4, timeout_s=3600),
     packages=("spikeinterface",),
-    priority=60,
+    priority=80,  # it takes little, and whoever waits for the session wants to know early whether it is good
 )
 def raw_ephys_qc(job: Job, seed: int = 0) -> None:
     """Noise, spectrum and bad channels of a probe's AP band, from seconds spread over the recording.
