@@ -6,11 +6,14 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from ranvier.errors import RanvierError
+from ranvier.leash import shows_life
 from ranvier.settings import Settings
 
 
@@ -42,13 +45,11 @@ class State:
 
 def read_state(settings: Settings) -> State | None:
     """The state of the supervisor that runs in this home; None where none does."""
-    try:
-        with only_one(settings):
-            return None
-    except SupervisorError:
-        with contextlib.suppress(FileNotFoundError):  # it has begun a moment ago
-            return written_state(settings)
+    if not shows_life(_lock_path(settings)):
         return None
+    with contextlib.suppress(FileNotFoundError):  # it has begun a moment ago
+        return written_state(settings)
+    return None
 
 
 @contextlib.contextmanager
@@ -60,21 +61,35 @@ def only_one(settings: Settings) -> Iterator[None]:
     SupervisorError
         If another process holds it.
     """
-    path = settings.home / "run" / "up.lock"
+    path = _lock_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(lock):
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise SupervisorError(
                 f"`ranvier up` runs already in {settings.home} (process {holder})", "stop it first, or use another RANVIER_HOME"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _lock_path(settings: Settings) -> Path:
+    return settings.home / "run" / "up.lock"
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Take the lock, with some patience, as those who look whether it is held take it for a moment."""
+    for _ in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
 
 
 def written_state(settings: Settings) -> State:
