@@ -196,7 +196,7 @@ class Database:
             except ValueError as error:
                 if "multiple" in str(error):
                     raise DatabaseRefused(400, str(error), "change the file's name or the patterns of the dataset types") from None
-                known.append(self._create_dataset_type(name, brought_by))
+                known.append(self._create_dataset_type(name, brought_by, known))
                 created.append(known[-1]["name"])
         return created
 
@@ -297,7 +297,7 @@ class Database:
         """Whether the database has an endpoint, by its OpenAPI document."""
         return endpoint in self._call_alyx(lambda: self._alyx.rest_schemes.endpoints)
 
-    def _create_dataset_type(self, name: str, brought_by: str) -> Record:
+    def _create_dataset_type(self, name: str, brought_by: str, known: list[Record]) -> Record:
         from one.alf.path import filename_parts
 
         try:
@@ -308,9 +308,14 @@ class Database:
                 f"{name} is not an ALF file name and matches no dataset type",
                 "name it object.attribute.extension, or add a dataset type",
             ) from None
-        return self._post(
-            "/dataset-types", {"name": f"{obj}.{attribute}", "description": f"Brought by the task {brought_by}", "filename_pattern": ""}
-        )
+        new = f"{obj}.{attribute}"
+        if taken := next((item for item in known if item["name"] == new), None):
+            raise DatabaseRefused(
+                400,
+                f"the dataset type {new} is for files like {taken['filename_pattern']!r}, which {name} is not",
+                f"change the file's name, or the pattern at {self.url}/admin",
+            )
+        return self._post("/dataset-types", {"name": new, "description": f"Brought by the task {brought_by}", "filename_pattern": ""})
 
     def _get(self, query: str) -> Any:
         return self._call("get", query)

@@ -50,6 +50,12 @@ def invents(job):
     job.save("alf/odd.invention.npy", np.arange(2))
 
 
+@task(version="1.0.0", inputs=[Input("raw.times.npy")], outputs=[Output("alf/odd.taken.npy")])
+def takes(job):
+    """Writes a dataset whose type exists, for other file names."""
+    job.save("alf/odd.taken.npy", np.arange(2))
+
+
 @task(
     version="1.0.0",
     inputs=[Input("raw.times.npy")],
@@ -207,6 +213,13 @@ def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
 def test_a_new_dataset_type_is_brought_along(run_task, session, ranvier_database):
     assert run_task(invents, session).status == "Complete"
     assert ranvier_database._get("/dataset-types/odd.invention")["description"] == "Brought by the task invents"
+
+
+def test_a_dataset_type_with_another_pattern_is_told(run_task, session, ranvier_database):
+    ranvier_database._post("/dataset-types", {"name": "odd.taken", "filename_pattern": "*odd.taken.lab*.npy", "description": "of a lab"})
+    outcome = run_task(takes, session)
+    assert outcome.status == "Errored"
+    assert "the dataset type odd.taken is for files like '*odd.taken.lab*.npy', which odd.taken.npy is not" in outcome.reason
 
 
 def test_protected_datasets_go_into_a_revision(run_task, session, ranvier_database):
