@@ -80,6 +80,24 @@ class TaskSerializer(RecordSerializer):
         return fields
 
 
+#: What a worker tells of an attempt that has ended: how it ended, what it used, what it made.
+OUTCOME_FIELDS = (
+    "exit_code",
+    "wall_s",
+    "cpu_s",
+    "peak_memory_mb",
+    "read_bytes",
+    "written_bytes",
+    "error_type",
+    "error_message",
+    "traceback",
+    "fingerprint",
+    "qc",
+    "figures",
+    "outputs",
+)
+
+
 class AttemptSerializer(RecordSerializer):
     """An attempt."""
 
@@ -104,19 +122,7 @@ class AttemptSerializer(RecordSerializer):
             "finished",
             "progress",
             "message",
-            "exit_code",
-            "wall_s",
-            "cpu_s",
-            "peak_memory_mb",
-            "read_bytes",
-            "written_bytes",
-            "error_type",
-            "error_message",
-            "traceback",
-            "fingerprint",
-            "qc",
-            "figures",
-            "outputs",
+            *OUTCOME_FIELDS,
             "cancel_requested",
             "json",
         )
@@ -162,19 +168,7 @@ class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
             "receipt",
             "log_path",
             "flow_run",
-            "exit_code",
-            "wall_s",
-            "cpu_s",
-            "peak_memory_mb",
-            "read_bytes",
-            "written_bytes",
-            "error_type",
-            "error_message",
-            "traceback",
-            "fingerprint",
-            "qc",
-            "figures",
-            "outputs",
+            *OUTCOME_FIELDS,
         )
 
 
