@@ -74,7 +74,7 @@ def read(session: Session) -> Acquisition:
         If there is a description that is not YAML or not a mapping.
     """
     path = session.path / DESCRIPTION
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         return infer(session)
     try:
         content = yaml.safe_load(path.read_text())
@@ -99,7 +99,7 @@ def parse(content: dict[str, Any], source: str) -> Acquisition:
     found = Acquisition(content=content, inferred=bool(content.get("inferred")))
     found.projects = _strings(content.get("projects"))
     found.procedures = _strings(content.get("procedures"))
-    for key in sorted(set(content) - _KNOWN_KEYS):
+    for key in sorted(map(str, set(content) - _KNOWN_KEYS)):
         found.problems.append(f"{source}: key {key!r} is unknown and ignored")
     _parse_devices(content.get("devices") or {}, found, source)
     _parse_protocols(content.get("tasks") or [], found, source)
@@ -127,7 +127,9 @@ def write(session: Session, acquisition: Acquisition) -> Path:
     """Write an inferred description down, so that it can be seen and corrected."""
     path = session.path / DESCRIPTION
     head = "# Inferred from the files, as the rig left no description; correct it where it is wrong.\n"
-    path.write_text(head + yaml.safe_dump(acquisition.content))
+    written = path.with_suffix(".new")
+    written.write_text(head + yaml.safe_dump(acquisition.content))
+    written.replace(path)
     return path
 
 
@@ -158,7 +160,7 @@ def _parse_device(target: str, where: str, name: str, entry: Any, found: Acquisi
         found.problems.append(f"{source}: {where} has no 'collection', the folder of its data; it was left out")
     elif entry["collection"].startswith("/") or ".." in entry["collection"].split("/"):
         found.problems.append(f"{source}: {where}: collection {entry['collection']!r} leaves the session folder; it was left out")
-    elif not re.fullmatch(r"[\w.-]+", name):
+    elif not re.fullmatch(r"\w[\w.-]*", name):
         found.problems.append(f"{source}: {where}: a device's name is letters, digits, '_', '-' and '.'; it was left out")
     else:
         found.devices.setdefault(target, {})[name] = entry

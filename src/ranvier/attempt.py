@@ -25,6 +25,7 @@ from ranvier.lease import Fenced, Lease
 from ranvier.order import Order
 from ranvier.plan import missing_outputs, running_elsewhere
 from ranvier.process import Child, Ended
+from ranvier.report import storable
 from ranvier.session import Session
 from ranvier.settings import Settings, load
 from ranvier.states import SETTLED, Status
@@ -32,7 +33,8 @@ from ranvier.states import SETTLED, Status
 UNCHANGED = "Unchanged"  #: the result that is there has the same identity, so nothing ran
 CLAIMED = "Claimed"  #: another attempt at the same task is running
 
-_LOG_TAIL = 20_000  #: characters of the log that the database keeps with the task
+_LOG_TAIL = 20_000  #: bytes of the log that the database keeps with the task
+_LONGEST_REASON = 2_000  #: characters
 _PATIENCE_S = 120.0
 
 
@@ -271,24 +273,40 @@ class Attempt:
 
     def _report(self, lease: Lease, report: dict[str, Any], receipt: identity.Receipt) -> Outcome:
         lease.stop()
-        status, reason = report["status"], report["reason"]
-        self.log(f"{self.order.instance} is {status}{': ' if reason else ''}{reason}")
+        report = {**report, "reason": storable(report["reason"][:_LONGEST_REASON])}
+        self.log(f"{self.order.instance} is {report['status']}{': ' if report['reason'] else ''}{report['reason']}")
+        report |= {"receipt": receipt, "log": self._log_tail()}
         try:
-            self.database.report(lease.attempt_id, **report, receipt=receipt, log=self._log_tail())
+            self._hand_in(lease, report)
         except DatabaseRefused as error:
             if error.status != 409:
                 raise
             return Outcome(CLAIMED, Status.STARTED.label, f"the verdict came too late: {error}", lease.number)
-        return Outcome(
-            status, status, reason, lease.number, report.get("wall_s", 0.0), [figure["path"] for figure in report.get("figures", [])]
-        )
+        figures = [figure["path"] for figure in report.get("figures", [])]
+        return Outcome(report["status"], report["status"], report["reason"], lease.number, report.get("wall_s", 0.0), figures)
+
+    def _hand_in(self, lease: Lease, report: dict[str, Any]) -> None:
+        """Hand in the verdict; where the database does not take the report, the bare failure, so that the attempt ends."""
+        try:
+            self.database.report(lease.attempt_id, **storable(report))
+        except DatabaseRefused as error:
+            if error.status == 409:
+                raise
+            self.log(str(error))
+            reason = f"the database did not take the report of an attempt that was {report['status']}: {error.message}"
+            self.database.report(lease.attempt_id, **storable(_errored(reason, "ReportRefused", error.message)))
+            report |= {"status": Status.ERRORED.label, "reason": reason}
 
     def _log_tail(self) -> str:
-        return self.log_path.read_text(errors="replace")[-_LOG_TAIL:] if self.log_path.exists() else ""
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as stream:  # a task may have filled its log with gigabytes
+            stream.seek(max(self.log_path.stat().st_size - _LOG_TAIL, 0))
+            return stream.read().decode(errors="replace")
 
     def log(self, message: str) -> None:
         """Append a line of Ranvier's own to the attempt's log."""
-        with self.log_path.open("a") as stream:
+        with self.log_path.open("a", errors="replace") as stream:
             stream.write(f"{time.strftime('%H:%M:%S')} ranvier {message}\n")
 
 

@@ -315,7 +315,12 @@ class Database:
                 f"the dataset type {new} is for files like {taken['filename_pattern']!r}, which {name} is not",
                 f"change the file's name, or the pattern at {self.url}/admin",
             )
-        return self._post("/dataset-types", {"name": new, "description": f"Brought by the task {brought_by}", "filename_pattern": ""})
+        try:
+            return self._post("/dataset-types", {"name": new, "description": f"Brought by the task {brought_by}", "filename_pattern": ""})
+        except DatabaseRefused:
+            if (there := self._get_or_none(f"/dataset-types/{new}")) is not None:  # another attempt has just brought it
+                return there
+            raise
 
     def _get(self, query: str) -> Any:
         return self._call("get", query)

@@ -87,6 +87,8 @@ def _take(output: Output, session: Session, staging: Path, found: Judgement, len
     lacking, kept = [], 0
     for path in paths:
         relative = path.relative_to(root).as_posix()
+        if path.is_symlink() and not output.in_place:
+            raise Unsound(f"{relative} is a symbolic link, which would point to nowhere once scratch is gone; write the file itself")
         length = measure(path)
         if length is not None and length < output.at_least:
             lacking.append(f"{relative} has {length} rows, at least {output.at_least} were asked for")

@@ -163,7 +163,7 @@ def load_with_one(settings: Settings, sorter: str) -> Loaded:
 
 def one_code(settings: Settings, sorter: str) -> str:
     """The lines that load the spikes of the demo's session."""
-    server = '{"HTTP_DATA_SERVER": url + "/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}'
+    server = '{"ALYX_URL": url, "HTTP_DATA_SERVER": url + "/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}'
     return "\n".join(
         [
             "import one.params; from one.api import ONE",

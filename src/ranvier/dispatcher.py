@@ -136,6 +136,12 @@ class Dispatcher:
         except httpx.HTTPStatusError as error:
             self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
             return False
+        except (httpx.TransportError, DatabaseUnreachable):
+            raise
+        except Exception as error:  # whatever is wrong with one event, the others are delivered
+            log.exception("event %s", event["id"])
+            self._note_failure(event, f"{type(error).__name__}: {error}")
+            return False
         self.outages.end("Prefect")
         self.database.event_delivered(event["id"], flow_run)
         self._not_before.pop(event["id"], None)
@@ -168,7 +174,7 @@ class Dispatcher:
 
 def run_name(session: Record) -> str:
     """What a session's flow runs are called: ``<subject>/<date>/<number>``."""
-    return f"{session['subject']}/{session['start_time'][:10]}/{session['number']:03d}"
+    return f"{session['subject']}/{session['start_time'][:10]}/{session['number'] or 0:03d}"
 
 
 def _parameters(event: Record) -> dict[str, Any]:

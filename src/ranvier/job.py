@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,8 @@ class Job:
         caption
             One sentence: what is to be seen.
         """
+        if not re.fullmatch(r"[\w-]+", name):
+            raise JobError(f"figure name {name!r} is not letters, digits, '_' and '-'")
         target = self.staging / "figures" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(target, dpi=120, bbox_inches="tight")
@@ -174,8 +177,9 @@ class Job:
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell how far the task is, from 0 to 1; shown with the task while it runs."""
+        fraction = min(max(float(fraction), 0.0), 1.0) if fraction == fraction else 0.0  # NaN is not equal to itself
         if self.notify is not None:
-            self.notify({"progress": round(float(fraction), 4), "message": message})
+            self.notify({"progress": round(fraction, 4), "message": message})
         self.log.info("%3.0f %% %s", 100 * fraction, message)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.errors import RanvierError
 from ranvier.process import Child
+from ranvier.report import storable
 from ranvier.settings import Settings
 
 
@@ -65,7 +66,7 @@ class Lease:
     def _renew(self) -> None:
         progress = self.child.progress if self.child is not None else {}
         try:
-            answer = self._database.report(self.attempt_id, lease_s=self._settings.lease_s, **progress)
+            answer = self._database.report(self.attempt_id, lease_s=self._settings.lease_s, **storable(progress))
         except DatabaseRefused as error:
             if error.status == 409:
                 self.lost = f"the lease of attempt {self.number} was lost: {error.message}"

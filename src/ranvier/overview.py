@@ -107,9 +107,10 @@ def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
     counts = Counter(statuses)
     done = sum(counts[status] for status in GOOD_ENOUGH)
     trouble = ", ".join(f"{counts[status]} {status.label.lower()}" for status in _TROUBLE if counts[status])
-    if pending := sum(counts[status] for status in _NOT_DONE):
+    if sum(counts[status] for status in _NOT_DONE):
         running = f", {counts[Status.STARTED]} running" if counts[Status.STARTED] else ""
-        return None, f"Not done yet: {done} of {len(rows)} tasks are done{running}, {pending} to come{f'; {trouble}' if trouble else ''}."
+        coming = f"{running}, {counts[Status.WAITING]} to come" + (f"; {trouble}" if trouble else "")
+        return None, f"Not done yet: {done} of {len(rows)} tasks are done{coming}."
     if counts[Status.ERRORED] or counts[Status.HELD]:
         return False, f"Not done: {done} of {len(rows)} tasks are done, but {trouble}."
     rest = f" ({trouble})" if trouble else ""

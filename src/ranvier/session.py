@@ -51,12 +51,13 @@ class Session:
         from one.alf.path import get_session_path, session_path_parts
 
         folder = Path(path).expanduser().absolute()
-        if get_session_path(folder) != folder:
+        parts = session_path_parts(folder.as_posix(), assert_valid=False)
+        if get_session_path(folder) != folder or tuple(parts[1:]) != folder.parts[-3:]:
             raise SessionPathError(
                 f"{folder} is not a session path",
                 "it must end in <subject>/<yyyy-mm-dd>/<number>, such as Subjects/mouse_01/2026-11-22/001",
             )
-        lab, subject, date, number = session_path_parts(folder.as_posix())
+        lab, subject, date, number = parts
         return cls(folder, lab or "", subject, dt.date.fromisoformat(date), int(number))
 
     @property

@@ -31,6 +31,11 @@ def licks(job, how: str = "well", seconds: float = 0.0):
     job.log.info("reading %d samples", len(raw))
     if how == "raise":
         raise ValueError("the tongue is not in the picture")
+    if how == "garbage":
+        print("no text: \x00")
+        job.qc("rate", float("nan"), "PASS")
+        job.qc("half \ud800", "\x00")
+        raise ValueError("\x00\ud800" + "e" * 1_000_000)
     if how == "nothing":
         return
     job.save("alf/licks.times.npy", raw[:0] if how == "too few" else raw)
@@ -151,6 +156,15 @@ def test_verdicts(run_task, session, how, status, words):
     outcome = run_task(licks, session, how=how)
     assert outcome.status == status
     assert words in outcome.reason
+
+
+def test_what_no_database_can_store_still_ends_the_attempt(run_task, session, ranvier_database):
+    outcome = run_task(licks, session, how="garbage")
+    assert outcome.status == "Errored"
+    assert outcome.reason.startswith("ValueError: ")
+    (attempt,) = ranvier_database.attempts(rows_of(ranvier_database, session)["licks"]["id"])
+    assert attempt["status"] == "Errored"
+    assert len(attempt["traceback"]) < 100_000
 
 
 def test_missing_input_is_named(run_task, session, ranvier_database, ranvier_home):

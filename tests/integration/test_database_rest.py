@@ -383,3 +383,12 @@ def test_page_of_a_session_is_behind_the_admins_sign_in(live_database: Any, sess
 def test_times_are_naive_as_alyx_has_them(session: dict[str, Any]) -> None:
     assert session["start_time"] == f"{DAY}T08:00:00"
     assert datetime.datetime.fromisoformat(session["auto_datetime"]).tzinfo is None
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 100_000 + "]" * 100_000], ids=["half a surrogate pair", "nested without end"])
+def test_json_that_no_database_stores_is_refused(live_database: Any, text: str) -> None:
+    headers = {"Authorization": f"Token {live_database.settings.secret('token')}", "Content-Type": "application/json"}
+    body = f'{{"name": "unstorable", "json": {text}}}'
+    answer = requests.post(f"{live_database.url}/tags", data=body, headers=headers, timeout=60)
+    assert answer.status_code == 400, answer.text[:300]
+    assert "detail" in answer.json()

@@ -153,6 +153,10 @@ class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
     log = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="End of the log, kept with the task")
     version = serializers.CharField(required=False, max_length=64, help_text="Of the task, kept with it")
     progress = serializers.FloatField(required=False, min_value=0.0, max_value=1.0)
+    qc = serializers.DictField(required=False, allow_null=True, help_text="outcome, and the checks behind it")
+    receipt = serializers.DictField(required=False, allow_null=True)
+    figures = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
+    outputs = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
 
     class Meta:
         model = Attempt

@@ -1,0 +1,42 @@
+"""Request bodies: JSON that every database can store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser
+
+
+class StorableJSONParser(JSONParser):
+    """JSON without what Python's parser takes and no database stores: lone surrogates, and nesting without end."""
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """Parse a request's body.
+
+        Raises
+        ------
+        ParseError
+            If it is not JSON, or cannot be stored.
+        """
+        try:
+            data = super().parse(stream, media_type, parser_context)
+            _check(data)
+        except RecursionError:
+            raise ParseError("the body is nested too deeply; flatten it") from None
+        except UnicodeEncodeError as error:
+            raise ParseError(f"the body holds half of a surrogate pair ({error.object[error.start]!a}), which is no character") from None
+        return data
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(key)
+            _check(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item)
