@@ -19,10 +19,10 @@ demo: env  ## Start every service, simulate a session, run the main job, say wha
 	@.venv/bin/ranvier demo
 
 test: env  ## What runs in a few minutes
-	$(PYTEST) -m "not heavy and not browser"
+	$(PYTEST) -m "not heavy"
 
-test-heavy: env  ## Whole systems, real spike sorting, a browser
-	$(PYTEST) -m "heavy or browser"
+test-heavy: env  ## Whole systems, real spike sorting
+	$(PYTEST) -m heavy
 
 lint: env  ## Style, format, and types of the package as it installs
 	.venv/bin/ruff check .

@@ -154,6 +154,8 @@ class Attempt:
         """What is done while the lease is held: compute, judge, commit, report."""
         scratch = self.scratch_root / f"{self.order.slug}.{lease.number}"
         self.log(f"attempt {lease.number} at {self.order.instance} (version {self.order.version}) of {self.session.reference}")
+        for left in self.scratch_root.glob(f"{self.order.slug}.*"):
+            shutil.rmtree(left, ignore_errors=True)  # of attempts that were cut off; theirs is the past, as the lease is ours
         lease.start()
         report: dict[str, Any] = {}
         try:

@@ -21,12 +21,10 @@ def up(
     from ranvier.cli import screen
     from ranvier.supervisor import up as run_services
 
-    written = settings.home_folder() / "config.toml"
-    if (lab or create_subjects) and written.exists():
-        raise typer.BadParameter(
-            f"only for the first start; {written} is there already, so change it there", param_hint="--lab, --create-subjects"
-        )
     here = settings.initialise(lab=lab or "lab", unknown_subject="create" if create_subjects else "refuse")
+    if (lab and lab != here.lab.name) or (create_subjects and here.registration.unknown_subject != "create"):
+        written = here.home / "config.toml"
+        raise typer.BadParameter(f"{written} is there already and says otherwise; change it there", param_hint="--lab, --create-subjects")
     screen.err.print(f"Home: {screen.escape(str(here.home))}", soft_wrap=True)
     run_services(here, on_event=tell, on_ready=lambda state: ready(state) if sys.stdout.isatty() else print("ready", flush=True))
     screen.err.print("All services have stopped.")
