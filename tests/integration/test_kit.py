@@ -25,9 +25,9 @@ def package_of_the_docs(folder: Path, repository: Path) -> Path:
     """What a reader of "your first task in ten minutes" has in the end."""
     blocks = re.findall(r"```python\n(.*?)```", (repository / "docs" / "writing-tasks.md").read_text(), re.DOTALL)
     task, test = (next(block for block in blocks if begin in block) for begin in ("@task(", "def test_"))
-    made = new_package("count_licks", folder)
+    made = new_package("population_rate", folder, "probe")
     made.task.write_text(task)
-    (made.folder / "tests" / "test_count_licks.py").write_text(test)
+    (made.folder / "tests" / "test_population_rate.py").write_text(test)
     return made.folder
 
 
@@ -52,7 +52,7 @@ def test_discovery_finds_what_pip_installed(packages: tuple[list[Path], dict[str
     for name, source in (
         ("try_session", "try-session"),
         ("try_probe", "try-probe"),
-        ("count_licks", "count-licks"),
+        ("population_rate", "population-rate"),
         ("spike_counts", "lab-plugin"),
     ):
         (line,) = [line for line in listed.stdout.splitlines() if line.startswith(name)]
