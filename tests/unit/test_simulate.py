@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ranvier import acquisition
+from ranvier.errors import RanvierError
 from ranvier.session import READY_FLAG, Session
 from ranvier.simulate import DAMAGES, SimulatedSession, SimulationError, load_truth, score, simulate_session
 
@@ -182,3 +183,10 @@ def test_score_knows_a_perfect_sorting_from_a_poor_one(tmp_path: Path) -> None:
     assert poor.n_found == UNITS - 2
     assert poor.units["accuracy"][0] == 0
     assert poor.units["accuracy"][1] == pytest.approx(0.75, abs=0.2)
+
+
+@pytest.mark.parametrize(("subject", "number"), [("../../x", 1), ("a b", 1), ("", 1), ("m", 99999)])
+def test_a_subject_or_number_that_makes_no_session_path_is_refused(tmp_path, subject, number):
+    with pytest.raises(RanvierError, match=r"session path|subject's folder"):
+        simulate_session(tmp_path / "lab" / "Subjects", subject, "2026-01-15", number)
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ranvier.session import READY_FLAG
+from ranvier.session import READY_FLAG, Session
 from ranvier.simulate import probe_files
 from ranvier.simulate.damage import Damage, SimulationError, damage_files, damages_of
 from ranvier.simulate.neurons import SAMPLING_RATE, make_neurons
@@ -94,9 +94,13 @@ def simulate_session(
     ------
     SimulationError
         If the session folder is there already, or if something else was asked that cannot be.
+    SessionPathError
+        If the subject or the number do not make a session path.
     """
     date = dt.date.today() if date is None else dt.date.fromisoformat(str(date))
     path = Path(root).expanduser().absolute() / subject / date.isoformat() / f"{number:03d}"
+    if Session.parse(path).subject != subject:
+        raise SimulationError(f"{subject!r} cannot be a subject's folder", "use letters, digits, '_', '-' and '.'")
     by_probe, of_session = damages_of(damage, probes)
     _check(path, probes, duration_s, n_channels)
     path.mkdir(parents=True)
