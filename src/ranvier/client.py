@@ -1,6 +1,6 @@
 """Everything that the pipeline says to the database, through ONE-api's `AlyxClient`.
 
-It works on Ranvier's own database and on a plain Alyx. What only ours has is looked up in the OpenAPI document.
+The pipeline's part of it (plans, attempts, events) needs Ranvier's own database; sessions, files and tasks are asked for as of any Alyx.
 """
 
 from __future__ import annotations

@@ -210,10 +210,9 @@ def test_true_units_are_found(run_ephys: RunTask, tmp_path: Path, drift: bool) -
     job = run_ephys(spike_sorting, session.path)
     (job.staging / "alf").rename(session.path / "alf")
     found = score(session.path)
-    # SpykingCircus2 is not reproducible to the unit on several cores, and splits units that move: 17 found and 24 or 25 clusters were seen
-    least, most = (14, 30) if drift else (16, 24)
-    assert found.n_found >= least, str(found)
-    assert found.n_clusters <= most
+    assert found.n_found >= 16, str(found)
+    # SpykingCircus2 is not reproducible to the unit on several cores, and splits units that move: 25 clusters of 20 units were seen
+    assert found.n_clusters <= (30 if drift else 24)
     times, moved = (np.load(session.path / "alf/probe00/spykingcircus2" / name) for name in ("drift.times.npy", "drift.um.npy"))
     truth = session.truth["probe00"]
     expected = np.interp(times, truth.drift_times, truth.drift_um)
