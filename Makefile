@@ -1,28 +1,34 @@
-# One virtual environment, .venv; pip is called again only when what it installs from has changed.
-EXTRAS := ephys,dev
-STAMP := .venv/.made-$(shell cat pyproject.toml setup.py constraints.txt | cksum | tr ' ' -)
+# One virtual environment, .venv. A stamp for each set of extras: pip is called again only when what it installs from has changed.
+KEY := $(shell cat pyproject.toml setup.py constraints.txt | cksum | tr ' ' -)
+STAMP := .venv/.made-$(KEY)
+DEMO := .venv/.made-for-demo-$(KEY)
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] < (3, 13)))' 2>/dev/null),$(name))))
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: env demo test test-heavy lint clean
+.PHONY: env demo test test-heavy test-whole lint clean
 
 env: $(STAMP)
 
-$(STAMP):
-	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Making the environment in .venv with $$($(PYTHON) --version); this takes a few minutes, once"
-	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
-	@touch $(STAMP)
+$(STAMP): EXTRAS := ephys,behaviour,postgres,dev
+$(DEMO): EXTRAS := ephys
 
-demo: env  ## Start every service, simulate a session, run the main job, say what came out
+$(STAMP) $(DEMO):
+	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@.ci/environment $(EXTRAS) "$(PYTHON)"
+	@touch $@
+
+# What development needs holds what the demo needs.
+demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO))  ## Start every service, simulate a session, run the main job, say what came out
 	@.venv/bin/ranvier demo
 
 test: env  ## What runs in a few minutes
-	$(PYTEST) -m "not heavy"
+	$(PYTEST) -m "not heavy and not whole"
 
-test-heavy: env  ## Whole systems, real spike sorting
+test-heavy: env  ## The main job, real spike sorting
 	$(PYTEST) -m heavy
+
+test-whole: env  ## A centre and labs whose parts are killed, a plain Alyx, failures that are told: before a release
+	$(PYTEST) -m whole
 
 lint: env  ## Style, format, and types of the package as it installs
 	.venv/bin/ruff check .

@@ -1,39 +1,38 @@
-"""What Ranvier costs beside the work itself: ``python benchmarks/main_job.py [overhead] [latency] [trivial]``.
+"""What Ranvier costs beside the work itself: ``python benchmarks/main_job.py [overhead] [latency] [trivial] [memory]``.
 
 Every figure is a ratio, or two times, from one run on one machine:
 
 overhead
     The whole pipeline of a simulated session against a bare script that calls the same functions on the same session with the same cores.
+    The CPU time is the figure to go by; the wall time tells something only where nothing else is at work on the machine.
 latency
     From the end of a copy to the first attempt's start, with the default services.
 trivial
     Task instances that do nothing, through plan, Prefect, Dask, attempt and database, against plain Dask futures.
+memory
+    The most that all services take together, attempts included, while the demo's session is preprocessed.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime as dt
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import yaml
+from system import arrive, cpu_used, finished, memory, services, when
 
-from ranvier import demo, runs
-from ranvier.client import Database
-from ranvier.session import READY_FLAG, Session, locate
+from ranvier import demo
 from ranvier.settings import Settings
 from ranvier.simulate import simulate_session
-from ranvier.supervisor import running
 
 _TRIVIAL = """
 import time
@@ -46,65 +45,32 @@ def nothing(job):
 """
 
 
-@contextlib.contextmanager
-def services(plugin: str = "") -> Iterator[tuple[Settings, Database]]:
-    """Every service in a temporary home, with a plugin of that source installed beside Ranvier."""
-    with tempfile.TemporaryDirectory(prefix="ranvier-benchmark-") as folder:
-        if plugin:
-            _install(Path(folder) / "plugin", plugin)
-        settings = demo.prepare(Path(folder) / "home")
-        with running(settings):
-            yield settings, Database.from_settings(settings)
-
-
-def _install(site: Path, source: str) -> None:
-    information = site / "benchmark_plugin-1.dist-info"
-    information.mkdir(parents=True)
-    (site / "benchmark_plugin.py").write_text(source)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: benchmark-plugin\nVersion: 1\n")
-    (information / "entry_points.txt").write_text("[ranvier.tasks]\nbenchmark = benchmark_plugin\n")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-
-
-def arrive(template: Path, settings: Settings, subject: str) -> tuple[Session, float]:
-    """Have a session arrive in the lab's folder; returns it and the time at which its copy was finished."""
-    session = locate(settings.lab_root, subject, dt.date(2026, 1, 15), 1)
-    shutil.copytree(template, session.path, ignore=shutil.ignore_patterns(READY_FLAG))
-    (session.path / READY_FLAG).touch()
-    return session, time.time()
-
-
-def finished(settings: Settings, database: Database, session: Session) -> list[dict[str, Any]]:
-    """Wait for a session's preprocessing; returns its attempts."""
-    while (record := database.find_session(session)) is None or not database.tasks(record["id"]):
-        time.sleep(0.1)
-    rows = database.tasks(record["id"])
-    while runs.unsettled(rows):
-        time.sleep(0.2)
-        rows = database.tasks(record["id"])
-    assert all(row["status"] == "Complete" for row in rows), [(row["name"], row["status"], row["reason"]) for row in rows]
-    return [attempt for row in rows for attempt in database.attempts(row["id"])]
-
-
-def _when(text: str) -> float:
-    return dt.datetime.fromisoformat(text).timestamp()
-
-
-def overhead(repeats: int) -> None:
-    """Print the ratio of the pipeline's wall and CPU time to the bare script's."""
+def overhead(repeats: int, seconds: float) -> None:
+    """Print the ratios of the pipeline's wall and CPU time to the bare script's."""
+    recording = demo.RECORDING | {"duration_s": seconds}
     with tempfile.TemporaryDirectory(prefix="ranvier-template-") as folder, services() as (settings, database):
-        template = simulate_session(Path(folder) / "lab" / "Subjects", "mouse", "2026-01-15", ready=False, **demo.RECORDING).path
-        wall, cpu = [], []
-        for number in range(repeats + 1):
+        template = simulate_session(Path(folder) / "lab" / "Subjects", "mouse", "2026-01-15", ready=False, **recording).path
+        wall, cpu, everything = [], [], []
+        for number in range(repeats):
             bare_wall, bare_cpu = _bare(template, Path(folder), settings)
+            before = cpu_used(settings)
             session, arrived = arrive(template, settings, f"mouse_{number}")
             attempts = finished(settings, database, session)
-            first, last = min(_when(each["started"]) for each in attempts), max(_when(each["finished"]) for each in attempts)
-            if number:  # the first of both compiles for those that follow
-                wall.append((last - first) / bare_wall)
-                cpu.append(sum(each["cpu_s"] for each in attempts) / bare_cpu)
-                print(f"  bare {bare_wall:.0f} s, {bare_cpu:.0f} CPU-s; pipeline {last - first:.0f} s, copy to end {last - arrived:.0f} s")
-    print(f"overhead: pipeline / bare script: wall {statistics.median(wall):.3f}, CPU {statistics.median(cpu):.3f} (median of {repeats})")
+            services_cpu = cpu_used(settings) - before
+            first, last = min(when(each["started"]) for each in attempts), max(when(each["finished"]) for each in attempts)
+            wall.append((last - first) / bare_wall)
+            cpu.append(sum(each["cpu_s"] for each in attempts) / bare_cpu)
+            everything.append(services_cpu / bare_cpu)
+            took = ", ".join(f"{each['log_path'].rsplit('/', 1)[-1].split('.')[0]} {each['cpu_s']:.1f}" for each in attempts)
+            print(f"  bare {bare_wall:.0f} s, {bare_cpu:.1f} CPU-s; pipeline {last - first:.0f} s, copy to end {last - arrived:.0f} s")
+            print(
+                f"  attempts {sum(each['cpu_s'] for each in attempts):.1f} CPU-s ({took}), with all services {services_cpu:.1f} CPU-s",
+                flush=True,
+            )
+    print(
+        f"overhead of {seconds:g} s: pipeline / bare script: CPU of the attempts {statistics.median(cpu):.3f}, with all services "
+        f"{statistics.median(everything):.3f}; wall {statistics.median(wall):.3f} (median of {repeats})"
+    )
 
 
 def _bare(template: Path, folder: Path, settings: Settings) -> tuple[float, float]:
@@ -126,7 +92,7 @@ def latency(repeats: int) -> None:
         waits = []
         for number in range(repeats):
             session, arrived = arrive(template, settings, f"mouse_{number}")
-            waits.append(min(_when(each["started"]) for each in finished(settings, database, session)) - arrived)
+            waits.append(min(when(each["started"]) for each in finished(settings, database, session)) - arrived)
     middle, spread = statistics.median(waits), f"{min(waits):.1f} to {max(waits):.1f}"
     print(f"latency: copy finished to first attempt: median {middle:.1f} s, {spread} ({repeats} sessions)")
 
@@ -142,8 +108,28 @@ def trivial(count: int) -> None:
             plain = time.monotonic() - started
         session, _ = arrive(_protocols(Path(folder), count), settings, "mouse")
         attempts = finished(settings, database, session)
-        ours = max(_when(each["finished"]) for each in attempts) - min(_when(each["started"]) for each in attempts)
+        ours = max(when(each["finished"]) for each in attempts) - min(when(each["started"]) for each in attempts)
     print(f"trivial: {count} instances: {ours / count:.3f} s each, plain Dask futures {plain / count:.4f} s each, ratio {ours / plain:.0f}")
+
+
+def peak_memory() -> None:
+    """Print the peak of the proportional set sizes of all services, looked at once a second."""
+    with tempfile.TemporaryDirectory(prefix="ranvier-template-") as folder, services() as (settings, database):
+        template = simulate_session(Path(folder) / "lab" / "Subjects", "mouse", "2026-01-15", ready=False, **demo.RECORDING).path
+        idle, looks, ended = sum(memory(settings).values()), [0.0], threading.Event()
+
+        def look() -> None:
+            while not ended.wait(1):
+                looks.append(sum(memory(settings).values()))
+
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(look)
+            try:
+                finished(settings, database, arrive(template, settings, "mouse")[0])
+            finally:
+                ended.set()
+            looking.result()
+    print(f"memory: all services together {idle / 1e3:.2f} GB idle, {max(looks) / 1e3:.2f} GB at most during the demo's session")
 
 
 def _write(path: str) -> None:
@@ -161,12 +147,20 @@ def _protocols(folder: Path, count: int) -> Path:
 def main() -> None:
     """Run what is named on the command line, all of it by default."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["latency", "trivial", "overhead"], choices=["latency", "trivial", "overhead"])
+    parser.add_argument("what", nargs="*", default=["latency", "trivial", "overhead"], choices=["latency", "trivial", "overhead", "memory"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=demo.RECORDING["duration_s"], help="length of the recording of `overhead`")
     parser.add_argument("--count", type=int, default=50, help="task instances of `trivial`")
     chosen = parser.parse_args()
     for what in chosen.what:
-        {"latency": latency, "overhead": overhead}[what](chosen.repeats) if what != "trivial" else trivial(chosen.count)
+        if what == "overhead":
+            overhead(chosen.repeats, chosen.seconds)
+        elif what == "latency":
+            latency(chosen.repeats)
+        elif what == "trivial":
+            trivial(chosen.count)
+        else:
+            peak_memory()
 
 
 if __name__ == "__main__":

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from ranvier.acquisition import read
-from ranvier.declare import Task
-from ranvier.instances import make_instance
-from ranvier.process import Child, Ended, thread_environment
+from alone import run
+
 from ranvier.session import Session
-from ranvier.settings import load
 from ranvier.simulate import score, simulate_session
 from ranvier.tasks.ephys.raw_ephys_qc import raw_ephys_qc
 from ranvier.tasks.ephys.raw_registration import raw_registration
@@ -24,30 +20,6 @@ from ranvier.tasks.ephys.spike_sorting import spike_sorting
 from ranvier.tasks.ephys.unit_metrics import unit_metrics
 
 PROBE = "probe00"
-
-
-def run(task: Task, session: Session, log: Path) -> Ended:
-    """Run one task in a child process, and leave its outputs in the session."""
-    instance = make_instance(task, PROBE, read(session).of("probe")[PROBE], load())
-    with tempfile.TemporaryDirectory(dir=session.path) as scratch:
-        job = {
-            "session_path": str(session.path),
-            "device": PROBE,
-            "description": instance.description,
-            "inputs": {pattern: [str(path) for path in paths] for pattern, paths in instance.input_files(session).items()},
-            "outputs": [output.pattern for output in instance.outputs],
-            "parameters": instance.parameters,
-            "values": instance.values,
-            "scratch": scratch,
-            "staging": str(session.path),
-            "cpu": instance.resources.cpu,
-        }
-        file = sys.modules[task.function.__module__].__file__
-        spec = {"reference": task.reference, "file": file, "task": task.name, "version": task.version, "job": job}
-        ended = Child(None, spec, log, thread_environment(instance.resources.cpu, 0)).run(instance.resources.timeout_s, lambda: "")
-    if ended.exit_code:
-        raise SystemExit(f"{task.name} failed; see {log}")
-    return ended
 
 
 def main() -> None:
@@ -64,7 +36,7 @@ def main() -> None:
     )
     print(f"{wanted.channels} channels x {wanted.seconds:g} s\n{'task':20} {'CPU s':>8} {'wall s':>8} {'peak GB':>8}")
     for task in (raw_registration, raw_ephys_qc, spike_sorting, unit_metrics):
-        used = run(task, Session.parse(simulated.path), folder / "log.txt").usage
+        used = run(task, Session.parse(simulated.path), PROBE, folder / "log.txt").usage
         print(f"{task.name:20} {used.cpu_s:8.1f} {used.wall_s:8.1f} {used.peak_memory_mb / 1e3:8.2f}", flush=True)
     print(score(simulated.path, PROBE))
     shutil.rmtree(folder)

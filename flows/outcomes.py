@@ -43,6 +43,10 @@ class Ended:
         Seconds that its attempt took.
     figures
         Paths below the session folder.
+    why
+        Why it ran; empty where it did not.
+    qc
+        Outcome of its QC; empty where it has judged nothing.
     """
 
     name: str
@@ -50,11 +54,23 @@ class Ended:
     reason: str
     wall_s: float = 0.0
     figures: tuple[str, ...] = ()
+    why: str = ""
+    qc: str = ""
+
+    @classmethod
+    def of(cls, outcome: Mapping[str, Any]) -> Ended:
+        """The end of an instance whose attempt has come to this outcome."""
+        verdict, figures = Status.parse(outcome["verdict"]), tuple(outcome["figures"])
+        return cls(outcome["status"], verdict, outcome["reason"], outcome["wall_s"], figures, outcome["why"], outcome["qc"])
+
+    @property
+    def told(self) -> str:
+        """All that is to be said of it: how it came to its end, and why it ran."""
+        return "; ".join(filter(None, [self.reason, f"ran for {self.wall_s:.1f} s, as: {self.why}" if self.why else ""]))
 
     def state(self) -> State[Any]:
         """The Prefect state of its task run."""
-        message = self.reason or f"in {self.wall_s:.1f} s"
-        return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=message)
+        return State(type=_TYPES.get(self.name, StateType.COMPLETED), name=self.name, message=self.told)
 
 
 def held(reason: str) -> Ended:
@@ -76,9 +92,10 @@ def flow_state(ended: Mapping[str, Ended]) -> State[Any]:
 
 def table(ended: Mapping[str, Ended]) -> str:
     """All of it as a Markdown table."""
-    rows = [f"| `{name}` | {each.name} | {each.wall_s:.1f} | {_cell(each.reason)} |" for name, each in ended.items()]
+    rows = [f"| `{name}` | {each.name} | {each.wall_s:.1f} | {cell(each.told)} |" for name, each in ended.items()]
     return "\n".join(["| task | state | seconds | reason |", "|---|---|---:|---|", *rows])
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text that stands in a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
+from http import HTTPStatus
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -18,16 +20,20 @@ from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from ranvier import settings as settings_module
-from ranvier.client import Database, Record
+from ranvier.client import Database, DatabaseRefused, Record
 from ranvier.cluster import Cluster
-from ranvier.dispatcher import FLOW, run_name
+from ranvier.dispatcher import FLOW
 from ranvier.errors import RanvierError
 from ranvier.flows.outcomes import flow_state, table, without_engine_traceback
+from ranvier.flows.patience import patiently
 from ranvier.flows.run import SessionRun
 from ranvier.plan import Plan, Request, plan_rows, plan_session
 from ranvier.plugins import registry
-from ranvier.session import Session, locate
+from ranvier.priority import Priority
+from ranvier.session import Session, locate, reference_of
 from ranvier.settings import Settings
+from ranvier.spool import Spool
+from ranvier.states import SETTLED
 
 #: Threads of a flow run: each waits for one attempt, so there are as many as a session may have task instances.
 _THREADS = 512
@@ -37,8 +43,14 @@ class UnknownSession(RanvierError):
     """The database has no such session."""
 
 
+class OtherLab(RanvierError):
+    """The session is of another lab, whose own server has its data."""
+
+
 @flow(name=FLOW, task_runner=ThreadPoolTaskRunner(max_workers=_THREADS))  # type: ignore[arg-type]  # as Prefect's documentation has it
-def preprocess_session(session: str, force: bool = False, tasks: list[str] | None = None) -> State[Any]:
+def preprocess_session(
+    session: str, force: bool = False, tasks: list[str] | None = None, downstream: bool = False, priority: Priority = Priority.NOW
+) -> State[Any]:
     """Preprocess a session: run what is due, and only that.
 
     Parameters
@@ -49,16 +61,21 @@ def preprocess_session(session: str, force: bool = False, tasks: list[str] | Non
         Run although nothing has changed.
     tasks
         Names of tasks (`spike_sorting`) or of task instances (`spike_sorting[probe00]`) to look at; all by default.
+    downstream
+        Look at what comes after these tasks, too, and run what they have changed.
+    priority
+        `now` before `backfill`, where the cluster has more to do than it can at once.
     """
     settings = settings_module.load()
-    database = Database.from_settings(settings)
-    record = _find(session, database)
+    database = Database.from_settings(settings).with_patience(math.inf, get_run_logger())
+    record = _of_this_lab(_find(session, database), settings)
     flow_run = _introduce(record, database)
     day = dt.date.fromisoformat(record["start_time"][:10])
     folder = locate(settings.lab_root, record["subject"], day, record["number"])
     if not folder.path.is_dir():
         return State(type=StateType.COMPLETED, name="NoData", message=f"waiting for the data: {folder.path} is not on this server yet")
-    run = _prepare(folder, record, settings, database, flow_run, Request(tasks, force))
+    run = _prepare(folder, record, settings, database, flow_run, Request(tasks, force, downstream))
+    run.priority = priority
     try:
         for future in run.submit().values():
             future.wait()
@@ -76,27 +93,67 @@ def _find(session: str, database: Database) -> Record:
     return database.session(found["id"])
 
 
+def _of_this_lab(record: Record, settings: Settings) -> Record:
+    if record["lab"] != settings.lab.name:
+        raise OtherLab(
+            f"session {record['id']} is of the lab {record['lab']}, and its data are not on the server of {settings.lab.name}",
+            f"run the deployment {FLOW}/{record['lab']}, as `ranvier run {record['id']}` does",
+        )
+    return record
+
+
 def _introduce(record: Record, database: Database) -> str:
     """Name the flow run after the session and link it; returns the flow run's id."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    if context.flow_run.name != run_name(record):
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, name=run_name(record))
-    create_link_artifact(
-        link=f"{database.url}/session/{record['id']}", link_text=run_name(record), key="session", description="The session in the database"
-    )
-    return str(context.flow_run.id)
+    flow_run = context.flow_run
+    address = database.page(record["id"])
+
+    def tell_prefect() -> None:
+        if flow_run.name != reference_of(record):
+            with get_client(sync_client=True) as client:
+                client.update_flow_run(flow_run.id, name=reference_of(record))
+        create_link_artifact(link=address, link_text=reference_of(record), key="session", description="The session in the database")
+
+    patiently(tell_prefect, get_run_logger())
+    return str(flow_run.id)
 
 
 def _prepare(folder: Session, record: Record, settings: Settings, database: Database, flow_run: str, request: Request) -> SessionRun:
-    installed = registry()
-    plan = plan_session(folder, installed.values(), settings, database.tasks(record["id"]), request)
-    _tell(plan, [*map(str, installed.problems), *plan.problems])
-    rows = database.save_plan(record["id"], plan_rows(plan, settings))
+    for report in Spool(settings).catch_up(database, record["id"]):
+        get_run_logger().info("handed in for attempt %d at %s: %s", report.number, report.instance, report.verdict["status"])
+    plan, rows = _planned(folder, record["id"], settings, database, flow_run, request)
     by_name = {str(row["name"]): row for row in rows}
-    return SessionRun(plan, by_name, database, Cluster(settings), settings, record["id"], flow_run, request.force)
+    return SessionRun(plan, by_name, database, Cluster(settings), settings, record["id"], flow_run)
+
+
+def _planned(
+    folder: Session, eid: str, settings: Settings, database: Database, flow_run: str, request: Request
+) -> tuple[Plan, list[Record]]:
+    """The plan and its rows, from the tasks as they stood when it was saved: another run of the session may be at work on them."""
+    installed = registry()
+    while True:
+        rows = database.tasks(eid)
+        if request.force:
+            request.done = _done_before(flow_run, rows, database)
+        plan = plan_session(folder, installed.values(), settings, rows, request)
+        try:
+            saved = database.save_plan(eid, plan_rows(plan, settings), flow_run)
+        except DatabaseRefused as refusal:
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
+            get_run_logger().info(refusal.detail)
+        else:
+            _tell(plan, [*map(str, installed.problems), *plan.problems])
+            return plan, saved
+
+
+def _done_before(flow_run: str, rows: list[Record], database: Database) -> set[str]:
+    """Instances that this flow run has brought to an end before its retry."""
+    settled = {status.label for status in SETTLED}
+    done = {attempt["task"] for attempt in database.attempts_of(flow_run) if attempt["status"] in settled}
+    return {row["name"] for row in rows if row["id"] in done}
 
 
 def _tell(plan: Plan, problems: list[str]) -> None:
@@ -111,5 +168,6 @@ def _conclude(run: SessionRun, record: Record) -> State[Any]:
     logging.getLogger("prefect.flow_runs").addFilter(without_engine_traceback)
     in_order = {instance.name: run.ended[instance.name] for instance in run.plan.instances if instance.name in run.ended}
     state = flow_state(in_order)
-    create_markdown_artifact(f"{state.message}\n\n{table(in_order)}", key="outcome", description=f"What came of {run_name(record)}")
+    content, description = f"{state.message}\n\n{table(in_order)}", f"What came of {reference_of(record)}"
+    patiently(lambda: create_markdown_artifact(content, key="outcome", description=description), get_run_logger())
     return state

@@ -5,6 +5,7 @@ What a task author needs is here; it imports nothing but the standard library, s
 
 from ranvier.declare import Input, Output, Resources, Task, task
 from ranvier.job import Job
+from ranvier.retries import Again, Retries
 
-__all__ = ["Input", "Job", "Output", "Resources", "Task", "task"]
+__all__ = ["Again", "Input", "Job", "Output", "Resources", "Retries", "Task", "task"]
 __version__ = "0.1.0"

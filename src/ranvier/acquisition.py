@@ -119,7 +119,10 @@ def infer(session: Session) -> Acquisition:
     stacks = sorted(path.name for path in session.path.glob("raw_imaging_data_*") if path.is_dir())
     if stacks:
         devices["two_photon"] = {f"FOV_{name.rpartition('_')[2]}": {"collection": name} for name in stacks}
-    protocols = [{"unknown": {"collection": path.name}} for path in sorted(session.path.glob("raw_task_data_*")) if path.is_dir()]
+    folders = [path.name for path in sorted(session.path.glob("raw_task_data_*")) if path.is_dir()]
+    if any(session.path.glob("raw_behavior_data/_iblrig_taskData.raw*.jsonable")):
+        folders.insert(0, "raw_behavior_data")  # the only protocol of older IBL rigs
+    protocols = [{"unknown": {"collection": folder}} for folder in folders]
     return parse({"version": "1.0.0", "inferred": True, "devices": devices, "tasks": protocols}, str(session.path))
 
 
@@ -131,6 +134,12 @@ def write(session: Session, acquisition: Acquisition) -> Path:
     written.write_text(head + yaml.safe_dump(acquisition.content))
     written.replace(path)
     return path
+
+
+def alf_folder(collection: str) -> str:
+    """Folder of the results of a behavioural protocol, by the folder of its raw data: ``alf/task_00`` for ``raw_task_data_00``."""
+    number = re.fullmatch(r"raw_task_data_(\d+)", collection)
+    return f"alf/task_{number[1]}" if number else "alf"
 
 
 _CAMERA = re.compile(r"_iblrig_(\w+?)Camera\.raw\.")

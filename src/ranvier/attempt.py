@@ -5,37 +5,45 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import math
 import os
 import shutil
+import signal
 import socket
+import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ranvier import commit, contract, identity, process
-from ranvier.client import Database, DatabaseRefused
-from ranvier.contract import Judgement
+from ranvier import commit, contract, gpus, identity, metrics, process
+from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.declare import Output
 from ranvier.errors import RanvierError
-from ranvier.hashes import HashBook, digest
-from ranvier.lease import Fenced, Lease
+from ranvier.hashes import HashBook
+from ranvier.lease import Cancelled, Fenced, Lease
+from ranvier.memory import Share
 from ranvier.order import Order
+from ranvier.placement import place
 from ranvier.plan import missing_outputs, running_elsewhere
 from ranvier.process import Child, Ended
-from ranvier.report import storable
+from ranvier.report import errored, storable
+from ranvier.retries import BROKEN_POOLS, Cause, cause_of
+from ranvier.scratch import require
 from ranvier.session import Session
 from ranvier.settings import Settings, load
+from ranvier.spool import Report, Spool, hand_in
 from ranvier.states import SETTLED, Status
 
 UNCHANGED = "Unchanged"  #: the result that is there has the same identity, so nothing ran
 CLAIMED = "Claimed"  #: another attempt at the same task is running
+PAUSED = 423  #: HTTP status: the task may not run in this lab until someone lifts its pause
 
 _LOG_TAIL = 20_000  #: bytes of the log that the database keeps with the task
 _LONGEST_REASON = 2_000  #: characters
-_PATIENCE_S = 120.0
+#: Seconds for which the database is asked again, before the attempt is given back or its report goes into the spool.
+_PATIENCE_S = 10.0
 
 
 @dataclass
@@ -56,6 +64,14 @@ class Outcome:
         Seconds that the child process took.
     figures
         Paths of figures below the session folder.
+    cause
+        Why it failed, where that may pass; see `ranvier.retries`.
+    wait_s
+        Seconds that the task asks to wait before it is tried again.
+    why
+        Why it ran.
+    qc
+        Outcome of the QC; empty where nothing was judged.
     """
 
     status: str
@@ -64,6 +80,10 @@ class Outcome:
     attempt: int = 0
     wall_s: float = 0.0
     figures: list[str] = field(default_factory=list)
+    cause: str = ""
+    wait_s: float | None = None
+    why: str = ""
+    qc: str = ""
 
 
 def run_attempt(order: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +101,10 @@ def run_attempt(order: dict[str, Any]) -> dict[str, Any]:
     """
     plain = Order(**order)
     settings = load(plain.home)
-    return asdict(Attempt(plain, settings, Database.from_settings(settings, _PATIENCE_S)).run())
+    with metrics.attempt(plain.task) as note:
+        outcome = Attempt(plain, settings, Database.from_settings(settings, _PATIENCE_S)).run()
+        note(outcome.status, outcome.wall_s)
+    return asdict(outcome)
 
 
 class Attempt:
@@ -95,38 +118,49 @@ class Attempt:
         self.log_path = Path(order.log_path)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.scratch_root = settings.work_folder / "scratch" / order.eid
+        self.spool = Spool(settings)
         self.outputs = [Output(**fields) for fields in order.outputs]
+        self.share = Share(order.memory_gb, settings.attempts)
+        self.why = ""
+        self.cause = Cause.NONE
+        self.wait_s: float | None = None
 
     def run(self) -> Outcome:
         """Take every step; whatever goes wrong after the claim ends the attempt as Errored with its reason."""
-        with HashBook(self.settings.work_folder / "hashes.sqlite") as hashes:
-            return self._run(hashes)
+        try:
+            with self.spool.lock(self.order.eid, self.order.slug), HashBook(self.settings.work_folder / "hashes.sqlite") as hashes:
+                return self._run(hashes)
+        except commit.Busy as error:
+            return Outcome(CLAIMED, Status.STARTED.label, str(error))
 
     def _run(self, hashes: HashBook) -> Outcome:
+        for report in self.spool.catch_up(self.database, self.order.eid, self.order.slug):
+            self.log(f"handed in for attempt {report.number} at {report.instance}: {report.verdict['status']}")
         row = self.database.task(self.order.task_id)
         if running_elsewhere(row):
             return Outcome(CLAIMED, row["status"], f"attempt {row['attempt']} at {self.order.instance} is running")
-        self._recover()
+        if row.get("cancel_requested"):
+            return Outcome(Status.HELD.label, row["status"], f"cancelled by {row['cancelled_by'] or 'request'} before it started")
+        if self.order.seen is not None and row["attempt"] > self.order.seen and row["status"] == Status.ERRORED.label:
+            return Outcome(row["status"], row["status"], row["reason"], row["attempt"])
         files = {declared: self.session.find(filled) for declared, filled, _ in self.order.inputs}
         receipt = self._receipt(files, hashes)
         if not self.order.force and (standing := self._standing(row, receipt)):
-            return Outcome(UNCHANGED, row["status"], standing, row["attempt"])
+            return Outcome(UNCHANGED, row["status"], standing, row["attempt"], qc=row.get("qc") or "")
         try:
             claimed = self._claim(row, receipt)
         except DatabaseRefused as error:
+            if error.status == PAUSED:
+                return Outcome(Status.HELD.label, Status.HELD.label, error.detail)
             if error.status != 409:
                 raise
             return Outcome(CLAIMED, Status.STARTED.label, str(error))
         lease = Lease(self.database, claimed, self.settings)
+        self.why = self._why(row, receipt)
         try:
             return self._hold(lease, files, receipt, hashes)
         finally:
             lease.stop()
-
-    def _recover(self) -> None:
-        for scratch in commit.recover(self.scratch_root, self.order.slug):
-            self.log(f"finished moving the outputs of an attempt that was cut off ({scratch.name})")
-            shutil.rmtree(scratch)
 
     def _receipt(self, files: dict[str, list[Path]], hashes: HashBook) -> identity.Receipt:
         inputs = {self.session.relative(path): hashes.md5(path) for paths in files.values() for path in paths}
@@ -138,10 +172,16 @@ class Attempt:
         same = Status.parse(row["status"]) in SETTLED and row["identity"] == identity.identity(receipt)
         return f"unchanged since attempt {row['attempt']}" if same and not missing_outputs(self.session, row) else ""
 
+    def _why(self, row: dict[str, Any], receipt: identity.Receipt) -> str:
+        """Why it runs: as whoever ordered it says, and what is now other than when its result was made."""
+        made = Status.parse(row["status"]) in SETTLED
+        return "; ".join(filter(None, [self.order.note, *(identity.difference(row["receipt"] or {}, receipt) if made else [])]))
+
     def _claim(self, row: dict[str, Any], receipt: identity.Receipt) -> dict[str, Any]:
         return self.database.claim(
             task=self.order.task_id,
             after=row["attempt"],
+            takes_over=row["status"] == Status.STARTED.label,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             lease_s=self.settings.attempts.lease_s,
             identity=identity.identity(receipt),
@@ -154,43 +194,76 @@ class Attempt:
         """What is done while the lease is held: compute, judge, commit, report."""
         scratch = self.scratch_root / f"{self.order.slug}.{lease.number}"
         self.log(f"attempt {lease.number} at {self.order.instance} (version {self.order.version}) of {self.session.reference}")
+        if self.why:
+            self.log(f"why: {self.why}")
         for left in self.scratch_root.glob(f"{self.order.slug}.*"):
             shutil.rmtree(left, ignore_errors=True)  # of attempts that were cut off; theirs is the past, as the lease is ours
         lease.start()
-        report: dict[str, Any] = {}
+        report = self._new_report(lease, scratch)
         try:
-            self._compute(report, lease, files, scratch, hashes)
+            self._compute(report, lease, files, hashes)
+            reachable = self._agree(report, lease)
+            self._write_down(report, receipt)
         except Fenced as error:
             self.log(str(error))
             return Outcome(CLAIMED, Status.STARTED.label, str(error), lease.number)
         except Exception as error:  # the edge of an attempt: its failure is its outcome, and the rest of the session goes on
-            report |= _failure(error)
+            self.cause = cause_of(error)
+            report.fails(_failure(error))
+            reachable = True
+            self._conclude(report, receipt)
         finally:
-            if not (scratch / commit.JOURNAL).exists():  # else the next attempt finishes the moves
+            lease.stop()
+            if not self.spool.holds(report):
                 shutil.rmtree(scratch, ignore_errors=True)
-        return self._report(lease, report, receipt)
+        self._move(report, hashes)
+        return self._hand_in(report, reachable)
 
-    def _compute(self, report: dict[str, Any], lease: Lease, files: dict[str, list[Path]], scratch: Path, hashes: HashBook) -> None:
+    def _new_report(self, lease: Lease, scratch: Path) -> Report:
+        order = self.order
+        return Report(
+            attempt=lease.attempt_id,
+            number=lease.number,
+            eid=order.eid,
+            slug=order.slug,
+            instance=order.instance,
+            task=order.task,
+            session_path=order.session_path,
+            scratch=str(scratch),
+            repository=self.settings.repository,
+            lab=self.settings.lab.name,
+        )
+
+    def _compute(self, report: Report, lease: Lease, files: dict[str, list[Path]], hashes: HashBook) -> None:
         """Fill in the report step by step, so that what was measured is kept when a later step fails."""
         missing = [filled for declared, filled, required in self.order.inputs if required and not files[declared]]
         if missing:
             raise RanvierError(f"input {', '.join(missing)} is not in {self.session.path}", "was it copied? put it there and run again")
+        require(self.settings.work_folder, self.order.scratch_gb)
+        scratch = Path(report.scratch)
         staging = scratch / "staging"
         for folder in (staging, scratch / "work", scratch / "tmp"):
             folder.mkdir(parents=True)
-        child = Child(self.order.interpreter, self._child_spec(files, scratch), self.log_path, self._environment(scratch))
-        lease.child = child
-        ended = child.run(self.order.timeout_s, lease.why_stop)
-        report |= _usage(ended) | {"exit_code": ended.exit_code}
+        ended = self._run_child(lease, files, scratch)
+        report.verdict |= _usage(ended) | {"exit_code": ended.exit_code}
         if lease.lost:
             raise Fenced(lease.lost)
+        if lease.cancelled:
+            raise Cancelled(lease.cancelled)
         if ended.stopped or ended.result is None or ended.result["error"]:
-            report |= self._how_it_failed(ended)
+            report.verdict |= self._how_it_failed(ended)
             return
         judged = contract.judge(self.session, self.outputs, staging)
-        report |= {"status": judged.verdict.label, "reason": judged.reason}
+        report.verdict |= {"status": judged.verdict.label, "reason": judged.reason}
         if judged.verdict != Status.ERRORED:
-            report |= self._commit(lease, judged, scratch, ended.result, hashes)
+            place(report, judged, ended.result, version=self.order.version, hashes=hashes, protected=self._protected)
+
+    def _run_child(self, lease: Lease, files: dict[str, list[Path]], scratch: Path) -> Ended:
+        there = gpus.visible(self.settings.cluster.gpu)
+        with gpus.hold(self.order.gpu, there, self.settings.work_folder / "gpus", stop=lease.why_stop) as held:
+            child = Child(self.order.interpreter, self._child_spec(files, scratch), self.log_path, self._environment(scratch, held))
+            lease.child = child
+            return child.run(self.order.timeout_s, lambda: lease.why_stop() or self._takes_too_much(child))
 
     def _child_spec(self, files: dict[str, list[Path]], scratch: Path) -> dict[str, Any]:
         order = self.order
@@ -200,8 +273,8 @@ class Attempt:
             "description": order.description,
             "inputs": {pattern: [str(path) for path in paths] for pattern, paths in files.items()},
             "outputs": [output.pattern for output in self.outputs],
-            "parameters": order.parameters,
-            "values": order.values,
+            "parameters": order.parameters | order.adjusted,
+            "values": order.values | order.adjusted,
             "scratch": str(scratch / "work"),
             "staging": str(scratch / "staging"),
             "cpu": order.cpu,
@@ -209,95 +282,114 @@ class Attempt:
         }
         return {"reference": order.reference, "file": order.file, "task": order.task, "version": order.version, "job": job}
 
-    def _environment(self, scratch: Path) -> dict[str, str]:
-        return process.thread_environment(self.order.cpu, self.order.gpu) | {
+    def _environment(self, scratch: Path, held: list[str]) -> dict[str, str]:
+        return process.thread_environment(self.order.cpu, held) | {
             "TMPDIR": str(scratch / "tmp"),
             "NUMBA_CACHE_DIR": str(self.settings.work_folder / "numba"),
         }
 
+    def _takes_too_much(self, child: Child) -> str:
+        reason = self.share.why_stop(child.memory_mb)
+        if reason:
+            self.cause = Cause.MEMORY
+        return reason
+
     def _how_it_failed(self, ended: Ended) -> dict[str, Any]:
         if ended.stopped:
-            return _errored(ended.stopped, "Stopped", ended.stopped)
+            return errored(ended.stopped, "Stopped", ended.stopped)
+        killed = self.share.cause_of_kill(ended.usage.peak_memory_mb)
         if ended.result is None:
-            return _errored(_death(ended, self.order.memory_gb), "ProcessDied", f"exit code {ended.exit_code}")
+            self.cause = killed if ended.exit_code == -signal.SIGKILL else Cause.NONE
+            return errored(_death(ended, self.order.memory_gb, self.cause), "ProcessDied", f"exit code {ended.exit_code}")
         error = ended.result["error"]
-        found = _errored(f"{error['type']}: {error['message']}", error["type"], error["message"])
+        self.cause, self.wait_s = Cause(error.get("cause", "")), error.get("wait_s")
+        if error["type"] in BROKEN_POOLS:
+            self.cause = killed
+        found = errored(f"{error['type']}: {error['message']}", error["type"], error["message"])
         return found | {"traceback": error["traceback"], "fingerprint": error["fingerprint"]}
 
-    def _commit(self, lease: Lease, judged: Judgement, scratch: Path, result: dict[str, Any], hashes: HashBook) -> dict[str, Any]:
-        """Hash, move into place and register what was judged sound."""
-        targets = self._targets(judged)
-        recorded = [self._record(targets[path], file, hashes) for path, file in judged.files.items()]
-        registered = [item for item in recorded if item["path"] not in {targets[path] for path in judged.unregistered}]
-        created = self.database.ensure_dataset_types({Path(item["path"]).name for item in registered}, self.order.task)
+    def _protected(self, paths: list[str]) -> bool:
+        ask = (self.session, paths, self.settings.repository)
+        try:
+            return self.database.check_protected(*ask)
+        except DatabaseUnreachable as error:
+            self.log(f"{error}; outputs are there already, so waiting until it tells whether they are protected")
+            return self.database.with_patience(math.inf).check_protected(*ask)
+
+    def _agree(self, report: Report, lease: Lease) -> bool:
+        """Make sure that the database takes what is to be committed; returns False where it does not answer.
+
+        Nobody else can be at work at the same instance, as this attempt holds its lock, so that its files may go in place all the same.
+        """
+        if not report.moves and not report.files:
+            return True
+        try:
+            created = self.database.ensure_dataset_types({Path(item["path"]).name for item in report.files}, self.order.task)
+            lease.confirm()
+        except DatabaseUnreachable as error:
+            self.log(f"{error}; the outputs go in place, and the report is handed in when it answers again")
+            return False
         if created:
             self.log(f"new dataset types: {', '.join(created)}")
-        figures = self._figures(scratch / "staging", result["figures"])
-        moves = {file: self.session.path / targets[path] for path, file in judged.staged.items()}
-        moves |= {scratch / "staging" / "figures" / f"{figure['name']}.png": self.session.path / figure["path"] for figure in figures}
-        with commit.exclusive(self.settings.work_folder / "locks" / f"{self.order.eid}.{self.order.slug}"):
-            lease.confirm()
-            commit.carry_out(commit.write_journal(scratch, moves))
-        for item in recorded:
+        return True
+
+    def _write_down(self, report: Report, receipt: identity.Receipt) -> None:
+        """Write the report into the spool before the first file is moved: from there on the result stands, whatever happens."""
+        if report.moves:
+            commit.prepare(report.moves)
+            self.log(f"{len(report.moves)} files go in place, {len(report.files)} are to be registered as datasets")
+        self._conclude(report, receipt)
+        if report.moves:
+            self.spool.put(report)
+
+    def _conclude(self, report: Report, receipt: identity.Receipt) -> None:
+        verdict = report.verdict
+        verdict["reason"] = storable(verdict["reason"][:_LONGEST_REASON])
+        self.log(f"{self.order.instance} is {verdict['status']}{': ' if verdict['reason'] else ''}{verdict['reason']}")
+        adjusted = {"adjusted": self.order.adjusted} if self.order.adjusted else {}
+        report.verdict = storable(verdict | {"receipt": receipt | adjusted, "log": self._log_tail()})
+
+    def _move(self, report: Report, hashes: HashBook) -> None:
+        commit.carry_out(report.moves)
+        shutil.rmtree(report.scratch, ignore_errors=True)
+        for item in report.verdict.get("outputs") or []:
             path = self.session.path / item["path"]
             hashes.note(path, item["hash"], item["size"], path.stat().st_mtime_ns)
-        if registered:
-            self.database.register_files(self.session, registered, self.settings.repository, self.settings.lab.name)
-        self.log(f"{len(recorded)} files committed, {len(registered)} of them registered as datasets")
-        quality = {"outcome": result["outcome"], "checks": result["checks"]}
-        return {"outputs": recorded, "figures": figures, "qc": quality if result["checks"] else None}
 
-    def _targets(self, judged: Judgement) -> dict[str, str]:
-        """Where each file goes: its own path, or a new ALF revision where what is there is protected."""
-        paths = list(judged.staged)
-        targets = {path: path for path in judged.files}
-        existing = [path for path in paths if (self.session.path / path).exists()]
-        if existing and self.database.check_protected(self.session, existing, self.settings.repository):
-            revision = self._new_revision(paths)
-            self.log(f"protected datasets are not overwritten; the outputs go into revision {revision}")
-            targets |= {path: _revised(path, revision) for path in paths}
-        return targets
-
-    def _new_revision(self, paths: list[str]) -> str:
-        today = dt.date.today().isoformat()
-        for suffix in ["", *"abcdefghijklmnopqrstuvwxyz"]:
-            if not any((self.session.path / _revised(path, today + suffix)).exists() for path in paths):
-                return today + suffix
-        raise RanvierError(f"{self.session.path}: no free revision name is left for {today}", "try again tomorrow")
-
-    def _record(self, target: str, file: Path, hashes: HashBook) -> dict[str, Any]:
-        md5 = hashes.md5(file) if file.is_relative_to(self.session.path) else digest(file)
-        return {"path": target, "size": file.stat().st_size, "hash": md5, "version": self.order.version}
-
-    def _figures(self, staging: Path, figures: list[dict[str, str]]) -> list[dict[str, str]]:
-        folder = f"figures/{self.order.slug}"
-        return [figure | {"path": f"{folder}/{figure['name']}.png"} for figure in figures]
-
-    def _report(self, lease: Lease, report: dict[str, Any], receipt: identity.Receipt) -> Outcome:
-        lease.stop()
-        report = {**report, "reason": storable(report["reason"][:_LONGEST_REASON])}
-        self.log(f"{self.order.instance} is {report['status']}{': ' if report['reason'] else ''}{report['reason']}")
-        report |= {"receipt": receipt, "log": self._log_tail()}
+    def _hand_in(self, report: Report, reachable: bool) -> Outcome:
+        verdict = report.verdict
         try:
-            self._hand_in(lease, report)
-        except DatabaseRefused as error:
-            if error.status != 409:
-                raise
-            return Outcome(CLAIMED, Status.STARTED.label, f"the verdict came too late: {error}", lease.number)
-        figures = [figure["path"] for figure in report.get("figures", [])]
-        return Outcome(report["status"], report["status"], report["reason"], lease.number, report.get("wall_s", 0.0), figures)
-
-    def _hand_in(self, lease: Lease, report: dict[str, Any]) -> None:
-        """Hand in the verdict; where the database does not take the report, the bare failure, so that the attempt ends."""
-        try:
-            self.database.report(lease.attempt_id, **storable(report))
+            if reachable:
+                verdict = hand_in(report, self.database)
+                self.spool.drop(report)
+            else:
+                self._keep(report)
+        except DatabaseUnreachable as error:
+            self.log(f"{error}; the report is handed in when it answers again")
+            self._keep(report)
         except DatabaseRefused as error:
             if error.status == 409:
-                raise
-            self.log(str(error))
-            reason = f"the database did not take the report of an attempt that was {report['status']}: {error.message}"
-            self.database.report(lease.attempt_id, **storable(_errored(reason, "ReportRefused", error.message)))
-            report |= {"status": Status.ERRORED.label, "reason": reason}
+                self._too_late(report, error)
+                return Outcome(CLAIMED, Status.STARTED.label, f"the verdict came too late: {error}", report.number)
+            self.log(f"{error}; the report will be handed in again")
+            self._keep(report)
+        figures = [figure["path"] for figure in verdict.get("figures") or []]
+        status, reason, wall_s = verdict["status"], verdict["reason"], report.verdict.get("wall_s", 0.0)
+        quality = (verdict.get("qc") or {}).get("outcome", "")
+        return Outcome(status, status, reason, report.number, wall_s, figures, self.cause, self.wait_s, self.why, quality)
+
+    def _keep(self, report: Report) -> None:
+        """Leave the report to be handed in later; where it cannot be written down either, wait for the database."""
+        try:
+            if not self.spool.holds(report):
+                self.spool.put(report)
+        except OSError as error:
+            self.log(f"the report cannot be kept ({error}), so waiting for the database")
+            hand_in(report, self.database.with_patience(math.inf), late=True)
+
+    def _too_late(self, report: Report, error: DatabaseRefused) -> None:
+        if report.moves:  # its files are in place, and nobody knows of them
+            self.spool.refuse(report, str(error))
 
     def _log_tail(self) -> str:
         if not self.log_path.exists():
@@ -307,9 +399,13 @@ class Attempt:
             return stream.read().decode(errors="replace")
 
     def log(self, message: str) -> None:
-        """Append a line of Ranvier's own to the attempt's log."""
-        with self.log_path.open("a", errors="replace") as stream:
-            stream.write(f"{time.strftime('%H:%M:%S')} ranvier {message}\n")
+        """Append a line of Ranvier's own to the attempt's log; where the disk has no room for it, to the worker's."""
+        line = f"{time.strftime('%H:%M:%S')} ranvier {message}"
+        try:
+            with self.log_path.open("a", errors="replace") as stream:
+                stream.write(f"{line}\n")
+        except OSError as error:
+            print(f"{self.log_path}: {error}: {line}", file=sys.stderr)
 
 
 def _usage(ended: Ended) -> dict[str, Any]:
@@ -317,23 +413,18 @@ def _usage(ended: Ended) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in used.items()}
 
 
-def _errored(reason: str, kind: str, message: str) -> dict[str, Any]:
-    return {"status": Status.ERRORED.label, "reason": reason, "error_type": kind, "error_message": message}
-
-
 def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, Cancelled):
+        return errored(str(error), "Cancelled", str(error))
     reason = str(error) if isinstance(error, RanvierError) else f"{type(error).__name__}: {error}"
-    return _errored(reason, type(error).__name__, str(error)) | {"traceback": "".join(traceback.format_exception(error))}
+    return errored(reason, type(error).__name__, str(error)) | {"traceback": "".join(traceback.format_exception(error))}
 
 
-def _death(ended: Ended, memory_gb: float) -> str:
+def _death(ended: Ended, memory_gb: float, cause: Cause) -> str:
     """What to make of a child that died without handing anything back."""
     used = f"its peak memory was {ended.usage.peak_memory_mb / 1000:.2f} GB of the {memory_gb:g} GB that the task declares"
+    if cause:
+        return f"the kernel killed the process as the machine's memory ran out; {used}"
     if ended.exit_code < 0:
         return f"the process was killed by signal {-ended.exit_code}; {used}; the end of the log may say more"
     return f"the process ended with exit code {ended.exit_code} before it handed in a result; the end of the log says why"
-
-
-def _revised(path: str, revision: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/#{revision}#/{name}" if folder else f"#{revision}#/{name}"

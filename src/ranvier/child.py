@@ -1,7 +1,8 @@
 """What runs in an attempt's child process: ``python -m ranvier.child RESULT_FD PARENT``, with the job as JSON on its standard input.
 
-It calls the task's function and hands messages back over a pipe, one JSON object a line: ``{"progress", "message"}`` while it runs,
-``{"result"}`` at the end. It imports the standard library and the task only, so that it can run in a Python environment of its own.
+It calls the task's function, in a process that `ranvier.leash` holds together with all that it starts, and hands messages back over a pipe,
+one JSON object a line: ``{"progress", "message"}`` while it runs, ``{"result"}`` at the end. It imports the standard library and the task
+only, so that it can run in a Python environment of its own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import importlib.util
 import json
 import logging
 import os
-import select
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -22,12 +21,14 @@ from typing import Any
 
 from ranvier.declare import Task
 from ranvier.job import QC_OUTCOMES, Job
+from ranvier.leash import hold
+from ranvier.retries import cause_of
 
 
 def main() -> int:
     """Run the job that stands on the standard input; 0 when the task returned, 1 when it raised."""
     result_fd, attempt_pid = map(int, sys.argv[1:3])
-    guard_group(attempt_pid, result_fd)
+    hold(attempt_pid)
     with os.fdopen(result_fd, "w", buffering=1) as pipe:
 
         def send(message: dict[str, Any]) -> None:
@@ -37,23 +38,6 @@ def main() -> int:
         result = run(json.load(sys.stdin), send)
         send({"result": result})
     return 0 if result["error"] is None else 1
-
-
-def guard_group(attempt_pid: int, result_fd: int) -> None:
-    """Fork a guard that kills this process group when the attempt's own process is gone and can no longer do so.
-
-    The kernel's own signal on a parent's death (`ranvier.leash`) would reach this process only, and leave the workers that a task forks.
-    """
-    if os.fork():
-        return
-    os.close(result_fd)
-    try:
-        attempt = os.pidfd_open(attempt_pid)
-        select.select([attempt], [], [])
-    except ProcessLookupError:  # it died before we could look
-        pass
-    finally:
-        os.killpg(0, signal.SIGKILL)
 
 
 def run(spec: dict[str, Any], send: Any = None) -> dict[str, Any]:
@@ -100,16 +84,26 @@ def load(reference: str, file: str) -> Task:
     return found
 
 
-def describe(error: BaseException, spec: dict[str, Any]) -> dict[str, str]:
+def describe(error: BaseException, spec: dict[str, Any]) -> dict[str, Any]:
     """An exception as the database keeps it; equal failures of a task version have equal fingerprints."""
     place = _place(error.__traceback__, spec["file"])
     fingerprint = hashlib.sha256(f"{type(error).__qualname__}|{place}|{spec['task']}@{spec['version']}".encode()).hexdigest()[:12]
     return {
         "type": type(error).__qualname__,
-        "message": str(error),
+        "message": f"{error}{_mend(error, spec['reference'])}",
         "traceback": "".join(traceback.format_exception(error)),
         "fingerprint": fingerprint,
+        "cause": str(cause_of(error)),
+        "wait_s": getattr(error, "wait_s", None),
     }
+
+
+def _mend(error: BaseException, reference: str) -> str:
+    """What to install where one of Ranvier's own tasks finds a library missing: the extra is named as the tasks' folder is."""
+    package, _, rest = reference.partition("ranvier.tasks.")
+    if not isinstance(error, ModuleNotFoundError) or package or not rest:
+        return ""
+    return f"; pip install 'ranvier[{rest.split('.')[0]}]' in the lab server's environment"
 
 
 def _place(trace: TracebackType | None, file: str) -> str:

@@ -1,92 +1,85 @@
 """Moving an attempt's files into the session: all of them or, after a crash, all of them later.
 
-The files are on the session's own file system already, so that each move is a rename. What is to be moved is written down first; whoever
-comes upon such a journal after a crash finishes it (the files in it had been judged sound), so that a session never keeps half of a result.
+The files are on the session's own file system already, so that each move is a rename. What is to be moved stands in the attempt's report,
+which is written into the spool first (see `ranvier.spool`); whoever comes upon such a report after a crash finishes its moves (the files
+had been judged sound), so that a session never keeps half of a result.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ranvier.errors import RanvierError
 
-JOURNAL = "commit.json"
-
 
 class Busy(RanvierError):
-    """Another process is committing the same task instance."""
+    """Another attempt at the same task instance is at work on this server."""
 
 
-def write_journal(scratch: Path, moves: dict[Path, Path]) -> Path:
-    """Write down which files are to be moved where; durable when it returns.
+def prepare(moves: Mapping[str, str]) -> None:
+    """See that files can be moved: their content is on the disk, and the folders are there that they go into.
 
     Parameters
     ----------
-    scratch
-        The attempt's scratch folder.
     moves
         Final path of each staged file.
+
+    Raises
+    ------
+    OSError
+        If they cannot; nothing has been moved.
     """
-    journal = scratch / JOURNAL
-    written = journal.with_suffix(".new")
-    with written.open("w") as stream:
-        json.dump({str(source): str(target) for source, target in moves.items()}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    written.replace(journal)
-    return journal
-
-
-def carry_out(journal: Path) -> None:
-    """Make the moves of a journal, those that are still to be made, and remove it."""
-    moves = {Path(source): Path(target) for source, target in json.loads(journal.read_text()).items()}
-    for target in moves.values():
-        target.parent.mkdir(parents=True, exist_ok=True)
     for source, target in moves.items():
-        if source.exists():  # else it was moved before a crash
-            source.replace(target)
-    journal.unlink()
+        with open(source, "rb") as stream:
+            os.fsync(stream.fileno())
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
 
 
-def recover(scratch_root: Path, name: str) -> list[Path]:
-    """Finish what crashed attempts at a task instance had begun to move.
-
-    Parameters
-    ----------
-    scratch_root
-        Folder of the session's scratch folders.
-    name
-        Beginning of the scratch folders' names, up to the attempt's number.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The scratch folders whose journals were finished.
-    """
-    journals = [path / JOURNAL for path in scratch_root.glob(f"{name}.*") if (path / JOURNAL).exists()]
-    for journal in journals:
-        carry_out(journal)
-    return [journal.parent for journal in journals]
+def carry_out(moves: Mapping[str, str]) -> None:
+    """Make moves, those that are still to be made."""
+    for source, target in moves.items():
+        if Path(source).exists():  # else it was moved before a crash
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            Path(source).replace(target)
 
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Hold a file lock, so that of two attempts at the same task instance only one moves files at a time.
+    """Hold a file lock, so that of all attempts at a task instance on a lab's file system one is at work at a time.
 
     Raises
     ------
     Busy
-        If another process holds it.
+        If another holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
+    with _locked(lock):
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"{lock}: another attempt at this task is moving its files", "it will be tried again") from None
-        yield
+            yield
+        finally:
+            lock.unlink()
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[IO[str]]:
+    while True:
+        with lock.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"{lock}: another attempt at this task is at work on this server", "it will be tried again") from None
+            if _is_still(lock, stream):  # else the one who held it has just removed it
+                yield stream
+                return
+
+
+def _is_still(lock: Path, stream: IO[str]) -> bool:
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False

@@ -160,8 +160,9 @@ _READERS: dict[str, Callable[[Path], int | None]] = {
 }
 
 
-#: Of IBL's names those whose rows are not the object's: ``apRMS`` has the raw traces as its first row, the destriped ones as its second.
-_OWN_ROWS = frozenset({"ephysChannels.apRMS"})
+#: Of IBL's names those whose rows are not the object's: ``apRMS`` has the raw traces as its first row, the destriped ones as its second;
+#: a spectrogram has a row of ``frequencies`` for a column of ``power``.
+_OWN_ROWS = frozenset({"ephysChannels.apRMS", "audioSpectrogram.frequencies"})
 
 
 def _disagreement(lengths: dict[str, int]) -> str:

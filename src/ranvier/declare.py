@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ranvier.errors import RanvierError
+from ranvier.retries import Retries
 
+#: Outcomes of a quality check, worst last; Alyx's names.
+QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 #: What a task can fan out over: one instance a probe, a camera, a field of view, a protocol; or one for the whole session.
 PER = ("session", "probe", "camera", "fov", "protocol")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -31,13 +34,18 @@ class Input:
     ----------
     pattern
         Path below the session folder, with ``*`` and ``?`` inside one path segment, the device's own placeholders (``{probe}``,
-        ``{camera}``, ``{fov}``, ``{protocol}``), ``{collection}`` for the folder of its raw data, and ``{name}`` for any parameter.
+        ``{camera}``, ``{fov}``, ``{protocol}``), ``{collection}`` for the folder of its raw data, ``{alf}`` for a protocol's folder of
+        results, and ``{name}`` for any parameter.
     required
         A required input that is not there fails the attempt before the function is called.
+    qc
+        A gate: the worst QC outcome (``PASS``, ``WARNING`` or ``FAIL``) of the task that writes the files with which this one still runs;
+        after a worse one it is Held, unless it is forced. A task that has judged nothing passes. None: there is no gate.
     """
 
     pattern: str
     required: bool = True
+    qc: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,17 +82,40 @@ class Resources:
     cpu
         Cores; also the number of threads that BLAS, OpenMP and numba get.
     gpu
-        GPUs.
+        GPUs, for this task alone while it runs; below 1 a share of one, beside other tasks that take a share.
     memory_gb
         Memory, gigabytes.
+    scratch_gb
+        Space for its scratch folder and outputs, gigabytes, kept free for it while it runs.
     timeout_s
         Wall time, in seconds, after which the attempt's process group is killed.
+    memory_per_gb, scratch_per_gb
+        Gigabytes more for each gigabyte of its input files.
+    timeout_per_gb_s
+        Seconds more for each gigabyte of its input files. What a rig records grows with time, so that this is a time-out of so many times
+        the recording's duration: one Neuropixels 1.0 probe writes 83 GB an hour, thus four times its duration are 174 s a gigabyte.
     """
 
     cpu: int = 1
-    gpu: int = 0
+    gpu: float = 0
     memory_gb: float = 2.0
+    scratch_gb: float = 0.0
     timeout_s: float = 7200.0
+    memory_per_gb: float = 0.0
+    scratch_per_gb: float = 0.0
+    timeout_per_gb_s: float = 0.0
+
+    def scaled(self, input_gb: float) -> Resources:
+        """What an instance with so many gigabytes of input needs, with nothing left that grows with them."""
+        return replace(
+            self,
+            memory_gb=self.memory_gb + self.memory_per_gb * input_gb,
+            scratch_gb=self.scratch_gb + self.scratch_per_gb * input_gb,
+            timeout_s=self.timeout_s + self.timeout_per_gb_s * input_gb,
+            memory_per_gb=0.0,
+            scratch_per_gb=0.0,
+            timeout_per_gb_s=0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +132,7 @@ class Task:
     python: str | None
     packages: tuple[str, ...]
     priority: int
+    retries: Retries = field(default_factory=Retries)
     source: str = ""  #: the distribution that brought it; filled in by discovery
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -182,6 +214,7 @@ def task(
     python: str | None = None,
     packages: tuple[str, ...] = (),
     priority: int = 50,
+    retries: Retries | None = None,
     name: str | None = None,
 ) -> _Decorator:
     """Declare a function as a task.
@@ -204,6 +237,8 @@ def task(
         Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result.
     priority
         Higher goes first where resources are short.
+    retries
+        How often it is tried again after a failure that may pass, and what a try after running out of memory changes.
     name
         Name of the task; the function's own when omitted.
 
@@ -228,6 +263,7 @@ def task(
             python=python,
             packages=tuple(packages),
             priority=priority,
+            retries=retries or Retries(),
         )
     )
 
@@ -259,9 +295,30 @@ def _check(declared: Task) -> None:
     for parameter in _parameters(declared.function).values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.default is parameter.empty:
             raise DeclarationError(f"{where}: parameter {parameter.name!r} must be a plain one with a default value")
-    allowed = {*declared.defaults, *([] if declared.per == "session" else [declared.per, "collection"])}
+    device = [] if declared.per == "session" else [declared.per, "collection"]
+    allowed = {*declared.defaults, *device, *(["alf"] if declared.per == "protocol" else [])}
     for pattern in [*(item.pattern for item in declared.inputs), *(item.pattern for item in declared.outputs)]:
         if unknown := set(_PLACEHOLDER.findall(pattern)) - allowed:
             raise DeclarationError(f"{where}: {pattern!r} has unknown placeholders {sorted(unknown)}; it can use {sorted(allowed)}")
         if pattern.startswith("/") or ".." in pattern.split("/"):
             raise DeclarationError(f"{where}: {pattern!r} must stay below the session folder")
+    for item in declared.inputs:
+        if item.qc is not None and item.qc not in QC_OUTCOMES[1:-1]:
+            raise DeclarationError(f"{where}: the gate of {item.pattern!r} is {item.qc!r}; use one of {', '.join(QC_OUTCOMES[1:-1])}")
+    _check_retries(declared, where)
+
+
+def _check_retries(declared: Task, where: str) -> None:
+    numbers = {name for name, value in declared.defaults.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    patterns = [*(item.pattern for item in declared.inputs), *(item.pattern for item in declared.outputs)]
+    used = {name for pattern in patterns for name in _PLACEHOLDER.findall(pattern)}
+    for name, factor in declared.retries.on_memory.items():
+        if name not in numbers | set(Resources.__dataclass_fields__):
+            known = ", ".join(sorted(numbers | set(Resources.__dataclass_fields__)))
+            raise DeclarationError(f"{where}: on_memory changes {name!r}, which is no resource or numeric parameter; it can change {known}")
+        if name in used:
+            raise DeclarationError(
+                f"{where}: on_memory changes {name!r}, which stands in the path of a file; it must not change the result"
+            )
+        if not factor > 0:
+            raise DeclarationError(f"{where}: on_memory[{name!r}] is {factor!r}; it must be a factor above 0, such as 0.5")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 from ranvier import runs
 from ranvier.client import Database
 from ranvier.errors import RanvierError
+from ranvier.ports import port_near
 from ranvier.session import Session, locate
 from ranvier.settings import PortSettings, Settings, home_folder, load
 from ranvier.simulate import Score, score, simulate_session
@@ -68,11 +68,12 @@ def prepare(home: Path | str | None = None) -> Settings:
         If the home is that of a real lab.
     """
     folder = home_folder(home)
+    load(folder)
     path = folder / "config.toml"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        numbers = {name: field.default for name, field in PortSettings.model_fields.items() if name != "host"}
-        lines = "\n".join(f"{name} = {_free(number)}" for name, number in numbers.items())
+        numbers = {name: field.default for name, field in PortSettings.model_fields.items() if name != "host" and field.default}
+        lines = "\n".join(f"{name} = {port_near(number)}" for name, number in numbers.items())
         path.write_text(_CONFIG.format(home=folder, lab=LAB, ports=lines))
     settings = load(folder)
     if settings.lab.name != LAB:
@@ -166,6 +167,7 @@ def one_code(settings: Settings, sorter: str) -> str:
     server = '{"ALYX_URL": url, "HTTP_DATA_SERVER": url + "/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}'
     return "\n".join(
         [
+            "# while it runs (`ranvier demo --keep`)",
             "import one.params; from one.api import ONE",
             f'url, password = "{settings.database_url}", open("{settings.home}/secrets/admin_password").read()',
             f"one.params.save({server}, url)  # once: from where files are downloaded",
@@ -194,16 +196,3 @@ def _first_flow_run(database: Database, eid: str, advance: Callable[[list[dict[s
             return str(known[0])
         time.sleep(0.5)
     raise DemoError(f"no attempt was made at the tasks of session {eid} within {timeout_s:g} s", "`ranvier doctor` looks into it")
-
-
-def _free(number: int) -> int:
-    """The port itself where it is free, else one that is."""
-    for candidate in (number, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise DemoError("no TCP port is free on this machine")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,48 +18,39 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
+from ranvier import metrics, notify
 from ranvier import settings as settings_module
+from ranvier.cancelling import cancel_flow_runs
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable, Record
-from ranvier.revival import Reviver
+from ranvier.followup import Followup
+from ranvier.outages import Outages
+from ranvier.priority import Priority
 from ranvier.services import pulse
+from ranvier.session import reference_of
 from ranvier.settings import Settings
 
 log = logging.getLogger("ranvier.dispatcher")
 
 #: Name of the flow that preprocesses a session; its deployments are ``<flow>/<lab>``.
 FLOW = "preprocess-session"
+#: Name of the flow behind the form that asks for reruns.
+RERUN_FLOW = "rerun"
 #: Seconds between two looks at the outbox.
-ROUND_S = 0.3
+ROUND_S = 0.5
 #: Seconds between two reapings of expired leases.
 REAP_S = 5.0
+#: Seconds between two counts of all tasks, for Prometheus.
+COUNT_S = 15.0
 #: An event that failed is tried again after 2 s, 4 s, ... and at last every so many seconds.
 LONGEST_BACKOFF_S = 60.0
 #: What a request may pass on to the flow.
-_PARAMETERS = ("force", "tasks")
+_PARAMETERS = ("force", "tasks", "downstream", "priority")
+#: Events of large reruns that are delivered in one round, so that those that somebody waits for need not wait for all of them.
+BACKFILL_A_ROUND = 10
 
 
 class Undeliverable(Exception):
     """An event that Prefect does not take; the message says why and what to do."""
-
-
-class Outages:
-    """Says once when a service stops answering, and once when it answers again."""
-
-    def __init__(self) -> None:
-        self._since: dict[str, float] = {}
-
-    def begin(self, service: str, reason: str) -> bool:
-        """The service did not answer; returns whether that is new."""
-        if service in self._since:
-            return False
-        log.warning("%s does not answer; trying on: %s", service, reason)
-        self._since[service] = time.monotonic()
-        return True
-
-    def end(self, service: str) -> None:
-        """The service answered."""
-        if service in self._since:
-            log.info("%s answers again after %.0f s", service, time.monotonic() - self._since.pop(service))
 
 
 class Dispatcher:
@@ -70,20 +62,22 @@ class Dispatcher:
         The database, whose outbox is read.
     prefect
         Prefect's client.
-    reviver
-        Starts flow runs again whose process has gone.
+    count_tasks
+        Whether to count the tasks of the database for Prometheus now and then.
     """
 
-    def __init__(self, database: Database, prefect: SyncPrefectClient, reviver: Reviver) -> None:
+    def __init__(self, database: Database, prefect: SyncPrefectClient, *, count_tasks: bool = False) -> None:
         self.database = database
         self.prefect = prefect
-        self.reviver = reviver
-        self.outages = Outages()
+        self.count_tasks = count_tasks
+        self.followup = Followup(database, prefect)
+        self.outages = Outages(log, metrics.note_answer)
         self._not_before: dict[int, float] = {}
         self._reaped = 0.0
+        self._counted = -COUNT_S
 
     def round(self) -> int:
-        """Deliver what is pending and due, have expired leases reaped and dead flow runs started again.
+        """Deliver what is pending and due, have expired leases reaped, and follow up the flow runs of reruns.
 
         Returns
         -------
@@ -93,18 +87,23 @@ class Dispatcher:
         try:
             if time.monotonic() - self._reaped > REAP_S:
                 self._reap()
-            delivered = self._deliver_all([event for event in self.database.pending_events() if self._due(event)])
+            self._count()
+            pending = self.database.pending_events()
+            metrics.note_events(pending)
+            delivered = self._deliver_all(_first([event for event in pending if self._due(event)]))
         except DatabaseUnreachable as error:
             self.outages.begin("the database", str(error))
             return 0
         self.outages.end("the database")
-        self._revive()
+        self._follow_up()
         return delivered
 
-    def _revive(self) -> None:
+    def _follow_up(self) -> None:
         try:
-            if self.reviver.round():
+            if self.followup.round():
                 self.outages.end("Prefect")
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            log.warning("the flow runs of reruns are not followed up: %s", error)
         except httpx.HTTPError as error:
             self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}")
 
@@ -114,7 +113,14 @@ class Dispatcher:
     def _reap(self) -> None:
         for task in self.database.expired_leases():
             log.warning("task %s is given back: its worker fell silent", task)
+            metrics.RETURNED.inc()
         self._reaped = time.monotonic()
+
+    def _count(self) -> None:
+        """Count all tasks for Prometheus, where somebody may be looking."""
+        if self.count_tasks and time.monotonic() - self._counted > COUNT_S:
+            metrics.note_tasks(self.database.task_counts())
+            self._counted = time.monotonic()
 
     def _deliver_all(self, events: list[Record]) -> int:
         delivered = 0
@@ -129,7 +135,7 @@ class Dispatcher:
 
     def _deliver(self, event: Record) -> bool:
         try:
-            flow_run = self._start_flow_run(event)
+            flow_run = self._cancel(event) if event["kind"] == "session.cancelled" else self._start_flow_run(event)
         except (Undeliverable, DatabaseRefused) as error:
             self._note_failure(event, str(error))
             return False
@@ -145,7 +151,8 @@ class Dispatcher:
         self.outages.end("Prefect")
         self.database.event_delivered(event["id"], flow_run)
         self._not_before.pop(event["id"], None)
-        log.info("event %s (%s of session %s) is flow run %s", event["id"], event["kind"], event["session"], flow_run)
+        metrics.DELIVERED.inc()
+        log.info("event %s (%s of session %s): flow run %s", event["id"], event["kind"], event["session"], flow_run or "none")
         return True
 
     def _note_failure(self, event: Record, reason: str) -> None:
@@ -153,7 +160,13 @@ class Dispatcher:
         what = f"event {event['id']} ({event['kind']} of session {event['session']})"
         log.error("%s cannot be delivered, next try in %.0f s: %s", what, wait, reason)
         self._not_before[event["id"]] = time.monotonic() + wait
+        metrics.REFUSED.inc()
         self.database.event_failed(event["id"], reason)
+
+    def _cancel(self, event: Record) -> str:
+        name = reference_of(self.database.session(event["session"]))
+        cancelled = cancel_flow_runs(self.prefect, FLOW, event["lab"], name, event["payload"].get("by", "request"))
+        return str(cancelled[0].id) if cancelled else ""
 
     def _start_flow_run(self, event: Record) -> str:
         session = self.database.session(event["session"])
@@ -165,21 +178,29 @@ class Dispatcher:
         run = self.prefect.create_flow_run_from_deployment(
             deployment.id,
             parameters={"session": event["session"], **_parameters(event)},
-            name=run_name(session),
-            tags=[session["subject"], event["kind"]],
+            name=reference_of(session),
+            tags=[session["subject"], event["kind"], *(event["payload"] or {}).get("tags", [])],
             idempotency_key=event["key"],
+            work_queue_name=_priority(event).queue,
         )
         return str(run.id)
-
-
-def run_name(session: Record) -> str:
-    """What a session's flow runs are called: ``<subject>/<date>/<number>``."""
-    return f"{session['subject']}/{session['start_time'][:10]}/{session['number'] or 0:03d}"
 
 
 def _parameters(event: Record) -> dict[str, Any]:
     payload = event["payload"] or {}
     return {name: payload[name] for name in _PARAMETERS if payload.get(name) is not None}
+
+
+def _priority(event: Record) -> Priority:
+    is_backfill = (event["payload"] or {}).get("priority") == Priority.BACKFILL
+    return Priority.BACKFILL if is_backfill else Priority.NOW
+
+
+def _first(events: list[Record]) -> list[Record]:
+    """What to deliver in one round: all that somebody waits for, and after it a few of the rest."""
+    waited_for = [event for event in events if _priority(event) == Priority.NOW]
+    others = [event for event in events if _priority(event) != Priority.NOW]
+    return waited_for + others[:BACKFILL_A_ROUND]
 
 
 @contextlib.contextmanager
@@ -189,7 +210,8 @@ def connected(settings: Settings) -> Iterator[Dispatcher]:
     The environment's ``PREFECT_API_URL`` says where Prefect is, as for every Prefect client.
     """
     with get_client(sync_client=True) as prefect:
-        yield Dispatcher(Database.from_settings(settings, patience_s=1.0), prefect, Reviver(prefect, FLOW, settings))
+        database = Database.from_settings(settings, patience_s=1.0)
+        yield Dispatcher(database, prefect, count_tasks=metrics.serve(settings))
 
 
 def main() -> None:
@@ -198,6 +220,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = settings_module.load()
     sign = pulse(settings, "dispatcher")
+    threading.Thread(target=notify.watch, args=(settings,), name="notify", daemon=True).start()
     with connected(settings) as dispatcher:
         while True:
             dispatcher.round()

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
+import json
 import os
 import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from ranvier import plugins, settings
+from ranvier import dialect, plugins, settings
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.declare import DeclarationError
+from ranvier.finding import Finding
+from ranvier.reconcile import differences
 from ranvier.services import services
 from ranvier.settings import Settings, SettingsError
+from ranvier.spool import Spool
 from ranvier.supervisor import read_state
 
 #: Less free space than this, in gigabytes, is a finding.
 ENOUGH_GB = 10
 #: A service that has given no sign of life for so many seconds is a finding.
 SILENT_S = 120.0
+#: A clock that is further from the database's, in seconds, is a finding; HTTP tells whole seconds.
+CLOCK_S = 5.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, and how it was.
-
-    Attributes
-    ----------
-    part
-        What was looked at.
-    ok
-        Whether it is well.
-    detail
-        What was seen.
-    mend
-        A command, or what to change; empty where all is well.
-    """
-
-    part: str
-    ok: bool
-    detail: str
-    mend: str = ""
-
-
-def examine(home: Path | str | None = None) -> Iterator[Finding]:
+def examine(home: Path | str | None = None, *, days: int = 7, hashes: bool = False) -> Iterator[Finding]:
     """Look into every part, one after the other.
 
     Parameters
     ----------
     home
         The home folder; see `ranvier.settings.home_folder`.
+    days
+        Sessions and datasets of the last so many days are compared with what is on disk; see `ranvier.reconcile`.
+    hashes
+        Whether their files are read again, and their md5 compared.
     """
     folder = settings.home_folder(home)
     try:
@@ -64,8 +52,10 @@ def examine(home: Path | str | None = None) -> Iterator[Finding]:
     yield Finding(
         "settings", True, str(folder / "config.toml") if written else f"{folder} has no config.toml: every setting has its default"
     )
-    for look in (_secrets, _storage, _tasks, _environments, _extras, _services, _database):
+    has_data = read.machine.role != "centre"
+    for look in (_secrets, *((_storage, _spool, _tasks, _environments, _extras) if has_data else ()), _services):
         yield from look(read)
+    yield from _database(read, dt.date.today() - dt.timedelta(days=days) if has_data else None, hashes)
 
 
 def _secrets(read: Settings) -> Iterator[Finding]:
@@ -105,6 +95,18 @@ def _storage(read: Settings) -> Iterator[Finding]:
     yield Finding(
         "free space", free > ENOUGH_GB, f"{free:.0f} GB at {there}", "" if free > ENOUGH_GB else f"du -xsh {there}/* shows what takes it"
     )
+
+
+def _spool(read: Settings) -> Iterator[Finding]:
+    spool = Spool(read)
+    waiting, refused = spool.waiting(), spool.refused()
+    if refused:
+        why = json.loads(refused[0].read_text())["refused"]
+        mend = f"look at them in {refused[0].parent}, run their tasks again, remove them"
+        yield Finding("reports of attempts", False, f"the database refused {len(refused)}; {refused[0].name}: {why}", mend)
+    late = [path for path in waiting if time.time() - path.stat().st_mtime > SILENT_S]
+    detail = f"{len(late)} have waited for over {SILENT_S:g} s" if late else f"{len(waiting)} wait to be handed in"
+    yield Finding("reports of attempts", not late, detail, f"less {read.home}/logs/reviver.log" if late else "")
 
 
 def _tasks(read: Settings) -> Iterator[Finding]:
@@ -162,26 +164,69 @@ def _services(read: Settings) -> Iterator[Finding]:
         yield Finding(service.name, not problem, (problem or service.address or "answers") + died, mend)
 
 
-def _database(read: Settings) -> Iterator[Finding]:
+def _database(read: Settings, since: dt.date | None, hashes: bool) -> Iterator[Finding]:
     try:
         database = Database.from_settings(read, patience_s=0.0)
         yield from _ask(database, read)
+        yield from _clock(database)
+        yield (kind := _kind(database, read))
+        if not kind.ok:
+            return
+        yield from _events(database, read)
+        if since is not None:
+            yield from differences(read, database, since=since, hashes=hashes)
     except (SettingsError, DatabaseUnreachable) as error:
         yield Finding("sign-in", False, error.message, error.hint or _up(read))
     except DatabaseRefused as error:
-        yield Finding("sign-in", False, error.message, f"rm {read.home}/secrets/token && {_up(read)}")
+        yield Finding("sign-in", False, error.message, error.hint or f"less {read.home}/logs/database.log")
 
 
 def _ask(database: Database, read: Settings) -> Iterator[Finding]:
     database.sessions(limit=1)
     yield Finding("sign-in", True, f"{database.username} at {database.url}")
-    missing = [name for name in ("plans", "attempts", "events") if not database.has(name)]
-    yield Finding("endpoints", True, f"a plain Alyx, without {', '.join(missing)}" if missing else "all of Ranvier's own")
-    if missing:
+    if database.lacks:
+        yield from _in_alyx(database, read)
+
+
+def _clock(database: Database) -> Iterator[Finding]:
+    """How far this machine's clock is from the database's: by them runs are scheduled and leases are told."""
+    ahead = database.clock_ahead_s()
+    if ahead is None:
         return
-    stuck = [event for event in database.pending_events() if event.get("error")]
+    detail = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+    yield Finding(
+        "clock", abs(ahead) < CLOCK_S, detail, "" if abs(ahead) < CLOCK_S else "timedatectl set-ntp true, on the machine that is wrong"
+    )
+
+
+def _events(database: Database, read: Settings) -> Iterator[Finding]:
+    stuck = [event for event in [*database.pending_events(), *database.pending_notices()] if event.get("error")]
     detail = f"{len(stuck)} events cannot be delivered: {stuck[0]['error']}" if stuck else "nothing is stuck"
     yield Finding("events", not stuck, detail, f"less {read.home}/logs/dispatcher.log" if stuck else "")
+
+
+def _kind(database: Database, read: Settings) -> Finding:
+    """Whether it is Ranvier's own database or a plain Alyx, and what that lacks."""
+    if not dialect.is_plain(read, anew=True):
+        return Finding("endpoints", True, "all of Ranvier's own")
+    kind = f"a plain Alyx, without {', '.join(dialect.missing_endpoints(read))}"
+    if not database.lacks:
+        detail = f'{kind}; what stands in for them works where the lab\'s data are, and machine.role is "{read.machine.role}"'
+        return Finding("endpoints", False, detail, f'set machine.role = "all" in {read.home}/config.toml')
+    return Finding("endpoints", True, f"{kind}; the pipeline runs on it, but it lacks {'; '.join(database.lacks)}")
+
+
+def _in_alyx(database: Database, read: Settings) -> Iterator[Finding]:
+    """What the lab must have in an Alyx that it brings."""
+    for part, address, setting in (
+        ("user in Alyx", f"users/{database.username}", "database.username"),
+        ("lab in Alyx", f"labs/{read.lab.name}", "lab.name"),
+        ("repository in Alyx", f"data-repository/{read.repository}", "lab.repository"),
+    ):
+        name = address.partition("/")[2]
+        there = database.knows(address)
+        mend = f"add it at {read.database_url}/admin, or set {setting} in {read.home}/config.toml"
+        yield Finding(part, there, f"{name} is {'there' if there else 'not there'}", "" if there else mend)
 
 
 def _up(read: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
 
-from ranvier.declare import Input, Output
+from ranvier.declare import QC_OUTCOMES, Input, Output
 from ranvier.instances import Instance
 from ranvier.patterns import is_literal, overlap
 from ranvier.session import Session
@@ -81,6 +81,7 @@ def link(instances: list[Instance]) -> None:
     for instance in instances:
         found = {other.name for item in instance.inputs for other, _ in producers.of(item.pattern)}
         instance.parents = sorted(found - {instance.name})
+        instance.gates = _gates(instance, producers)
     while (circle := _circle(instances)) is not None:
         for instance in instances:
             if instance.name in circle:
@@ -95,6 +96,14 @@ def in_order(instances: list[Instance]) -> list[Instance]:
         instance = by_name[name]
         instance.level = max((by_name[parent].level + 1 for parent in instance.parents), default=0)
     return sorted(instances, key=lambda instance: (instance.level, -instance.task.priority, instance.name))
+
+
+def _gates(instance: Instance, producers: Producers) -> dict[str, str]:
+    gates: dict[str, str] = {}
+    for item in instance.inputs:
+        for other, _ in producers.of(item.pattern) if item.qc else ():
+            gates[other.name] = min(item.qc or "", gates.get(other.name, QC_OUTCOMES[-1]), key=QC_OUTCOMES.index)
+    return gates
 
 
 def _rivals(instance: Instance, output: Output, producers: Producers) -> list[Instance]:

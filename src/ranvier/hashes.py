@@ -6,9 +6,13 @@ A hash is remembered with the size and modification time that the file had; a fi
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("ranvier.hashes")
 
 _BLOCK = 1 << 22
 
@@ -19,21 +23,23 @@ class HashBook:
     Parameters
     ----------
     path
-        The SQLite file; made where there is none.
+        The SQLite file; made where there is none. Where it cannot be read or written, as on a full disk, nothing is remembered and files
+        are read again.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, md5 TEXT NOT NULL)"
-        )
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _open(path)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("%s cannot be opened: %s; hashes are not remembered", path, error)
+            self._connection = _open(":memory:")
 
     def known(self, path: Path) -> str | None:
         """The md5 of a file if it has not changed since it was noted, else None; reads no content."""
         stat = path.stat()
-        row = self._connection.execute("SELECT size, mtime_ns, md5 FROM hashes WHERE path = ?", (str(path),)).fetchone()
+        row = self._ask("SELECT size, mtime_ns, md5 FROM hashes WHERE path = ?", str(path))
         return row[2] if row is not None and row[:2] == (stat.st_size, stat.st_mtime_ns) else None
 
     def md5(self, path: Path, advance: Callable[[int], None] | None = None) -> str:
@@ -54,7 +60,14 @@ class HashBook:
 
     def note(self, path: Path, md5: str, size: int, mtime_ns: int) -> None:
         """Remember a hash that was computed elsewhere."""
-        self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", (str(path), size, mtime_ns, md5))
+        self._ask("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", str(path), size, mtime_ns, md5)
+
+    def _ask(self, query: str, *values: object) -> Any:
+        try:
+            return self._connection.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            log.warning("%s: %s; a hash is not remembered", self._path, error)
+            return None
 
     def close(self) -> None:
         """Close the SQLite file."""
@@ -65,6 +78,15 @@ class HashBook:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, md5 TEXT NOT NULL)"
+    )
+    return connection
 
 
 def digest(path: Path, advance: Callable[[int], None] | None = None) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ranvier.acquisition import Acquisition
+from ranvier.acquisition import Acquisition, alf_folder
 from ranvier.declare import DeclarationError, Input, Output, Resources, Task, fill
+from ranvier.retries import Retries
 from ranvier.session import Session
 from ranvier.settings import Settings
 
@@ -23,7 +24,7 @@ class Instance:
         Such as ``spike_sorting[probe00]``; the task's own name where it runs once a session.
     task, device, description
         The task, the device's name (empty for a session's task) and what the description says of it.
-    parameters, resources
+    parameters, resources, retries
         As the lab has set them.
     inputs, outputs
         As declared, with every placeholder filled in.
@@ -33,6 +34,8 @@ class Instance:
         Python interpreter of the environment that the task names; None for this one.
     parents
         Names of the instances whose outputs it reads; filled in by the plan.
+    gates
+        For parents whose QC matters the worst outcome with which it runs; filled in by the plan.
     level
         Length of the longest way to it from an instance without parents.
     refused
@@ -47,11 +50,13 @@ class Instance:
     description: dict[str, Any]
     parameters: dict[str, Any] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
+    retries: Retries = field(default_factory=Retries)
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
     interpreter: str | None = None
     parents: list[str] = field(default_factory=list)
+    gates: dict[str, str] = field(default_factory=dict)
     level: int = 0
     refused: str = ""
     displaced: bool = False
@@ -60,6 +65,11 @@ class Instance:
     def slug(self) -> str:
         """The name as it stands in file names: ``spike_sorting.probe00``."""
         return f"{self.task.name}.{self.device}" if self.device else self.task.name
+
+    def for_its_inputs(self, session: Session) -> Instance:
+        """The instance with the resources that its input files, as they are now, ask for."""
+        sizes = {path: path.stat().st_size for files in self.input_files(session).values() for path in files}
+        return replace(self, resources=self.resources.scaled(sum(sizes.values()) / 1e9))
 
     def input_files(self, session: Session) -> dict[str, list[Path]]:
         """The files of each input by its pattern as it was declared."""
@@ -79,13 +89,18 @@ def fan_out(tasks: Iterable[Task], acquisition: Acquisition, settings: Settings)
 def make_instance(task: Task, device: str, description: dict[str, Any], settings: Settings) -> Instance:
     """One instance, refused where the lab's settings for the task make no sense."""
     instance = Instance(f"{task.name}[{device}]" if device else task.name, task, device, description, resources=task.resources)
+    times = settings.task(task.name).retries
+    instance.retries = task.retries if times is None else replace(task.retries, times=times)
     try:
         instance.parameters = task.validated(settings.task(task.name).parameters)
         instance.resources = resources_for(task, settings)
         instance.interpreter = interpreter_for(task, settings)
     except DeclarationError as error:
         instance.parameters, instance.refused = task.defaults, str(error)
-    instance.values = {**instance.parameters, **({task.per: device, "collection": description.get("collection", "")} if device else {})}
+    collection = description.get("collection", "")
+    instance.values = {**instance.parameters, **({task.per: device, "collection": collection} if device else {})}
+    if task.per == "protocol":
+        instance.values["alf"] = alf_folder(collection)
     instance.inputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.inputs)
     instance.outputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.outputs)
     return instance
@@ -104,7 +119,7 @@ def resources_for(task: Task, settings: Settings) -> Resources:
         raise DeclarationError(
             f"[tasks.{task.name}] resources: {', '.join(sorted(unknown))} unknown", f"use {', '.join(Resources.__dataclass_fields__)}"
         )
-    whole: dict[str, Any] = {name: int(value) if name in ("cpu", "gpu") else value for name, value in changed.items()}
+    whole: dict[str, Any] = {name: int(value) if name == "cpu" else value for name, value in changed.items()}
     return replace(task.resources, **whole)
 
 

@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ranvier.declare import fill
+from ranvier.declare import QC_OUTCOMES, fill
 from ranvier.errors import RanvierError
-
-#: Outcomes of a quality check, worst last; Alyx's names.
-QC_OUTCOMES = ("NOT_SET", "PASS", "WARNING", "FAIL", "CRITICAL")
 
 
 class JobError(RanvierError):
@@ -62,7 +59,7 @@ class Job:
     scratch: Path
     staging: Path
     cpu: int = 1
-    gpu: int = 0
+    gpu: float = 0
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("ranvier.task"))
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: list[dict[str, str]] = field(default_factory=list)

@@ -11,9 +11,15 @@ from ranvier.process import Child
 from ranvier.report import storable
 from ranvier.settings import Settings
 
+_STOP_S = 2.0  #: seconds that its end waits for a heartbeat that is under way
+
 
 class Fenced(RanvierError):
     """The attempt has lost its lease: another may have been made since, so this one's result must not be written."""
+
+
+class Cancelled(RanvierError):
+    """Somebody has asked for the attempt to stop."""
 
 
 class Lease:
@@ -24,8 +30,9 @@ class Lease:
         self.number: int = claimed["number"]
         self.child: Child | None = None
         self.lost = ""
-        self._cancelled = ""
+        self.cancelled = ""
         self._database = database
+        self._hasty = database.with_patience(0.0)
         self._settings = settings.attempts
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{self.attempt_id}", daemon=True)
@@ -38,39 +45,45 @@ class Lease:
         """Stop renewing it."""
         self._done.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(timeout=_STOP_S)  # a last heartbeat may hang on a network that is cut; it does no harm
 
     def why_stop(self) -> str:
         """Why the child must end now; empty while it may go on."""
-        return self.lost or self._cancelled
+        return self.lost or self.cancelled
 
     def confirm(self) -> None:
-        """Make sure that the lease is still held.
+        """Make sure that the lease is still held, and that nobody wants the attempt to stop.
 
         Raises
         ------
         Fenced
-            If it is not.
+            If it is not held.
+        Cancelled
+            If the attempt is to stop.
+        DatabaseUnreachable
+            If that cannot be known now.
         """
-        self._renew()
+        self._renew(self._database)
         if self.lost:
             raise Fenced(self.lost)
+        if self.cancelled:
+            raise Cancelled(self.cancelled)
 
     def _keep(self) -> None:
         while not self._done.wait(self._settings.heartbeat_s):
             try:
-                self._renew()
-            except DatabaseUnreachable:
-                continue  # the next beat tries again; when it comes too late, the database will say so
+                self._renew(self._hasty)
+            except (DatabaseUnreachable, DatabaseRefused):
+                continue  # the next beat tries again; when another attempt has been made meanwhile, the database will say so
 
-    def _renew(self) -> None:
+    def _renew(self, database: Database) -> None:
         progress = self.child.progress if self.child is not None else {}
         try:
-            answer = self._database.report(self.attempt_id, lease_s=self._settings.lease_s, **storable(progress))
+            answer = database.report(self.attempt_id, lease_s=self._settings.lease_s, **storable(progress))
         except DatabaseRefused as error:
             if error.status == 409:
                 self.lost = f"the lease of attempt {self.number} was lost: {error.message}"
                 return
             raise
         if answer.get("cancel_requested"):
-            self._cancelled = "cancelled on request"
+            self.cancelled = f"cancelled by {answer['cancelled_by']}" if answer.get("cancelled_by") else "cancelled on request"

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ranvier.client import Database, DatabaseUnreachable
+from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.errors import RanvierError
 from ranvier.plan import Plan, Request, plan_session
 from ranvier.plugins import registry
@@ -42,6 +42,17 @@ def folder_of(text: str, settings: Settings) -> Session:
     return Session.parse(Path(text).expanduser().resolve())
 
 
+def reference(text: str, settings: Settings) -> str:
+    """What the database calls the session that a text names: its id, or ``subject/yyyy-mm-dd/number``.
+
+    Raises
+    ------
+    SessionPathError
+        If the text is neither an id nor what `folder_of` takes.
+    """
+    return text if _is_id(text) else folder_of(text, settings).reference
+
+
 def find(text: str, database: Database, settings: Settings) -> dict[str, Any]:
     """The session of the database that a text names, in full.
 
@@ -58,7 +69,7 @@ def find(text: str, database: Database, settings: Settings) -> dict[str, Any]:
         If the database has no such session.
     """
     if _is_id(text):
-        return database.session(text)
+        return _by_id(text, database)
     session = folder_of(text, settings)
     found = database.find_session(session)
     if found is None:
@@ -107,11 +118,22 @@ def plan_of(text: str, settings: Settings, tasks: Collection[str] | None = None,
         session = folder_of(text, settings)
         problems.append(f"planned without the database, as if nothing had ever run: {error.message}")
     except SessionNotFound as error:
+        if _is_id(text):
+            raise
         session = folder_of(text, settings)
         problems.append(error.message)
     plan = plan_session(session, registry().values(), settings, rows, Request(tasks, force))
     plan.problems += problems
     return plan
+
+
+def _by_id(text: str, database: Database) -> dict[str, Any]:
+    try:
+        return database.session(str(uuid.UUID(text)))
+    except DatabaseRefused as error:
+        if error.status != 404:
+            raise
+        raise SessionNotFound(f"the database at {database.url} has no session {text}", "`ranvier status` lists the latest") from None
 
 
 def _is_id(text: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ranvier.instances import Instance
@@ -35,7 +35,7 @@ class Order:
     inputs, outputs
         For each input its declared pattern, the pattern with its placeholders filled in, and whether it is required; for each output the
         fields of its `Output`.
-    cpu, gpu, memory_gb, timeout_s
+    cpu, gpu, memory_gb, scratch_gb, timeout_s
         Resources.
     log_path
         File to which the attempt's log is appended.
@@ -43,6 +43,12 @@ class Order:
         Id of the Prefect flow run that asked for it; may be empty.
     force
         Run although nothing has changed.
+    adjusted
+        Parameters that this try has otherwise than `parameters` say, which the identity of the result is made of.
+    note
+        Why it runs, for its log.
+    seen
+        Number of the last attempt that whoever ordered it had seen. Where a later one has failed, that is the answer to the order.
     """
 
     home: str
@@ -64,19 +70,29 @@ class Order:
     inputs: list[tuple[str, str, bool]]
     outputs: list[dict[str, Any]]
     cpu: int
-    gpu: int
+    gpu: float
     memory_gb: float
+    scratch_gb: float
     timeout_s: float
     log_path: str
     flow_run: str = ""
     force: bool = False
+    adjusted: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    seen: int | None = None
 
 
-def make_order(
-    instance: Instance, session: Session, settings: Settings, *, eid: str, task_id: str, flow_run: str = "", force: bool = False
-) -> dict[str, Any]:
-    """The order for an attempt at an instance, ready to be handed to `run_attempt`."""
-    task = instance.task
+def make_order(instance: Instance, session: Session, settings: Settings, *, eid: str, task_id: str, **options: Any) -> dict[str, Any]:
+    """The order for an attempt at an instance, ready to be handed to `run_attempt`.
+
+    Parameters
+    ----------
+    instance, session, settings, eid, task_id
+        What is attempted, where.
+    **options
+        Fields of the `Order` that have defaults.
+    """
+    task, resources = instance.task, instance.resources
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
     order = Order(
         home=str(settings.home),
@@ -97,9 +113,12 @@ def make_order(
         values=instance.values,
         inputs=[(declared.pattern, filled.pattern, filled.required) for declared, filled in zip(task.inputs, instance.inputs, strict=True)],
         outputs=[asdict(output) for output in instance.outputs],
-        **asdict(instance.resources),
+        cpu=resources.cpu,
+        gpu=resources.gpu,
+        memory_gb=resources.memory_gb,
+        scratch_gb=resources.scratch_gb,
+        timeout_s=resources.timeout_s,
         log_path=str(settings.work_folder / "logs" / eid / f"{instance.slug}.{stamp}.log"),
-        flow_run=flow_run,
-        force=force,
+        **options,
     )
     return asdict(order)

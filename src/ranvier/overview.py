@@ -9,10 +9,12 @@ from typing import Any
 
 from ranvier.client import Database
 from ranvier.lookup import SessionNotFound, folder_on_disk
+from ranvier.session import reference_of
 from ranvier.settings import Settings
 from ranvier.states import GOOD_ENOUGH, Status
 
 _NOT_DONE = (Status.STARTED, Status.WAITING)
+_NAMED = 3
 _TROUBLE = (Status.ERRORED, Status.HELD, Status.ABANDONED, Status.EMPTY)
 
 
@@ -76,7 +78,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
     good, sentence = verdict(rows, qc)
     return Overview(
         eid=eid,
-        reference=f"{record['subject']}/{record['start_time'][:10]}/{int(record['number'] or 0):03d}",
+        reference=reference_of(record),
         lab=record["lab"],
         verdict=sentence,
         good=good,
@@ -87,7 +89,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
         datasets=len(datasets),
         size=sum(item["file_size"] or 0 for item in datasets),
         figures=_figures(record, settings),
-        links={"database": f"{settings.database_url}/session/{eid}", **_flow_run_link(rows, database, settings)},
+        links={"database": database.page(eid), **_flow_run_link(rows, database, settings)},
     )
 
 
@@ -106,7 +108,7 @@ def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
         return None, "Nothing has been planned for it yet."
     counts = Counter(statuses)
     done = sum(counts[status] for status in GOOD_ENOUGH)
-    trouble = ", ".join(f"{counts[status]} {status.label.lower()}" for status in _TROUBLE if counts[status])
+    trouble = ", ".join(f"{counts[status]} {status.label.lower()}{_names(rows, status)}" for status in _TROUBLE if counts[status])
     if sum(counts[status] for status in _NOT_DONE):
         running = f", {counts[Status.STARTED]} running" if counts[Status.STARTED] else ""
         coming = f"{running}, {counts[Status.WAITING]} to come" + (f"; {trouble}" if trouble else "")
@@ -118,6 +120,14 @@ def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
         return False, f"Done, but {counts[Status.INCOMPLETE]} of {len(rows)} tasks left out part of their outputs{rest}."
     quality = {"PASS": "its quality is good", "NOT_SET": "nobody has judged its quality"}.get(qc)
     return quality is not None, f"Done, and {quality}{rest}." if quality else f"Done, but its quality is {qc}{rest}."
+
+
+def _names(rows: list[dict[str, Any]], status: Status) -> str:
+    """The tasks that are Errored, by name, as these are what someone has to look at."""
+    names = [row["name"] for row in rows if row["status"] == status.label]
+    if status != Status.ERRORED:
+        return ""
+    return f" ({', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''})"
 
 
 def _units(rows: list[dict[str, Any]], extended: dict[str, Any]) -> dict[str, int]:

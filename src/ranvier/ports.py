@@ -33,6 +33,15 @@ def check_ports(settings: Settings, chosen: Sequence[Service]) -> None:
         raise SupervisorError("; ".join(taken), f"stop what holds it, or choose another port in {settings.home / 'config.toml'}")
 
 
+def port_near(number: int, host: str = "127.0.0.1") -> int:
+    """The port itself where it is free, else one that is."""
+    if _free(host, number):
+        return number
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def _free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

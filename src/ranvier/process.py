@@ -1,6 +1,7 @@
-"""A child process in its own process group: started, watched and ended by its attempt.
+"""A child process that runs a task: started, watched and ended by its attempt.
 
-Time-outs, cancelling and crashes stay inside it; what it used is measured over the whole group.
+Time-outs, cancelling and crashes stay inside it; what it used is measured over all that it has started. The process that is started here
+becomes the holder of the task's own (`ranvier.leash.hold`), which nothing that the task starts can get away from.
 """
 
 from __future__ import annotations
@@ -8,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import psutil
+from ranvier.leash import GRACE_S, STUCK_S
+from ranvier.usage import MemoryWatch, Usage, reap
 
-_GRACE_S = 5.0  #: between SIGTERM and SIGKILL
-_SAMPLE_S = 0.5
+_ENDED_S = GRACE_S + 2 * STUCK_S  #: within which a holder that was told to stop has ended, whatever it holds
+
+_LOOK_S = 0.5  #: between two looks at its memory, and at whether it should stop
+_FIRST_LOOKS_S = 0.1  #: likewise in the first second, as many tasks take no longer
 
 #: Threads of every library that would otherwise take all cores.
 _THREAD_VARIABLES = (
@@ -33,27 +38,6 @@ _THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-
-
-@dataclass
-class Usage:
-    """What a process group has used.
-
-    Attributes
-    ----------
-    wall_s, cpu_s
-        Seconds.
-    peak_memory_mb
-        Largest sum over the group of the proportional set size, in megabytes (1e6 bytes), sampled twice a second.
-    read_bytes, written_bytes
-        Bytes passed by read and write calls, from the cache or not, likewise sampled.
-    """
-
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_memory_mb: float = 0.0
-    read_bytes: int = 0
-    written_bytes: int = 0
 
 
 @dataclass
@@ -99,9 +83,8 @@ class Child:
     log: Path
     environment: dict[str, str]
     progress: dict[str, Any] = field(default_factory=dict)
+    memory_mb: float = 0.0
     _result: dict[str, Any] | None = None
-    _io: dict[int, tuple[int, int]] = field(default_factory=dict)
-    _usage: Usage = field(default_factory=Usage)
 
     def run(self, timeout_s: float, should_stop: Callable[[], str]) -> Ended:
         """Start it and stay with it until it has ended.
@@ -109,36 +92,32 @@ class Child:
         Parameters
         ----------
         timeout_s
-            Wall time after which its group is killed.
+            Wall time after which all of it is ended.
         should_stop
-            Asked twice a second; a reason ends the group.
+            Asked twice a second; a reason ends all of it.
         """
         started = time.monotonic()
         with self.log.open("ab", buffering=0) as log:
             process, reader = self._start(log)
-        stopped = ""
+        stopped, ended, memory = "", None, MemoryWatch(process.pid)
         try:
-            while (ended := _reap(process.pid)) is None:
-                self._sample(process.pid)
-                stopped = should_stop() or (f"ran out of time after {timeout_s:g} s" if time.monotonic() - started > timeout_s else "")
-                if stopped:
-                    ended = _end_group(process.pid)
-                    break
-                time.sleep(_SAMPLE_S if time.monotonic() - started > 1 else 0.02)
+            while (ended := reap(process.pid)) is None and not (stopped := should_stop() or _late(started, timeout_s)):
+                memory.look()
+                self.memory_mb = memory.now / 1e6
+                _wait(process.pid, _LOOK_S if time.monotonic() - started > 1 else _FIRST_LOOKS_S)
         finally:
-            _kill_group(process.pid)
-        exit_code, self._usage.cpu_s = ended
-        process.returncode = exit_code  # reaped by wait4 for its resource usage; tell Popen, which would look for it
-        reader.join(timeout=_GRACE_S)
-        self._usage.wall_s = time.monotonic() - started
-        self._usage.read_bytes, self._usage.written_bytes = (sum(column) for column in zip((0, 0), *self._io.values(), strict=True))
-        return Ended(exit_code, self._result, stopped, self._usage)
+            exit_code, usage = ended or _end(process.pid)
+        process.returncode = exit_code  # reaped for its resource usage; tell Popen, which would look for it
+        reader.join(timeout=GRACE_S)
+        usage.wall_s, usage.peak_memory_mb = time.monotonic() - started, memory.peak / 1e6
+        return Ended(exit_code, self._result, stopped, usage)
 
     def _start(self, log: BinaryIO | Any) -> tuple[subprocess.Popen[bytes], threading.Thread]:
         receive, send = os.pipe()
         try:
             process = subprocess.Popen(
-                [self.interpreter or sys.executable, "-m", "ranvier.child", str(send), str(os.getpid())],
+                # -P: a folder named ranvier where this was started, such as a checkout, must not be taken for the package
+                [self.interpreter or sys.executable, "-P", "-m", "ranvier.child", str(send), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -167,49 +146,42 @@ class Child:
                 else:
                     self.progress = message
 
-    def _sample(self, pid: int) -> None:
-        total = 0
-        for process in _group(pid):
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_full_info().pss
-                io = process.io_counters()
-                self._io[process.pid] = (io.read_chars, io.write_chars)
-        self._usage.peak_memory_mb = max(self._usage.peak_memory_mb, total / 1e6)
 
-
-def thread_environment(cpu: int, gpu: int) -> dict[str, str]:
-    """Environment variables that keep a task to its share of the machine."""
+def thread_environment(cpu: int, gpus: Sequence[str] = ()) -> dict[str, str]:
+    """Environment variables that keep a task to its share of the machine: so many threads, and the GPUs of these names only."""
     limits = dict.fromkeys(_THREAD_VARIABLES, str(max(cpu, 1)))
-    return limits | ({} if gpu else {"CUDA_VISIBLE_DEVICES": ""}) | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
+    return limits | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
 
 
-def _group(pid: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        leader = psutil.Process(pid)
-        return [leader, *leader.children(recursive=True)]
-    return []
+def _late(started: float, timeout_s: float) -> str:
+    return f"ran out of time after {timeout_s:g} s" if time.monotonic() - started > timeout_s else ""
 
 
-def _reap(pid: int) -> tuple[int, float] | None:
-    """Exit code and CPU seconds of the child if it has ended."""
-    done, status, used = os.wait4(pid, os.WNOHANG)
-    return (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime) if done else None
+def _wait(pid: int, longest_s: float) -> None:
+    """Wait until the child has ended, but not longer than so many seconds."""
+    ending = os.pidfd_open(pid)  # of a child that is not reaped, so that there is one
+    try:
+        poll = select.poll()
+        poll.register(ending, select.POLLIN)
+        poll.poll(longest_s * 1000)
+    finally:
+        os.close(ending)
 
 
-def _end_group(pid: int) -> tuple[int, float]:
-    """Ask the group to end, then make it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _GRACE_S
+def _end(pid: int) -> tuple[int, Usage]:
+    """Have the holder end all that it holds."""
+    _signal_group(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _ENDED_S
     while time.monotonic() < deadline:
-        if (ended := _reap(pid)) is not None:
+        if (ended := reap(pid)) is not None:
             return ended
-        time.sleep(0.05)
-    _kill_group(pid)
-    _, status, used = os.wait4(pid, 0)
-    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        time.sleep(0.02)
+    _signal_group(pid, signal.SIGKILL)
+    ended = reap(pid, wait=True)
+    assert ended is not None  # it waits
+    return ended
 
 
-def _kill_group(pid: int) -> None:
+def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)

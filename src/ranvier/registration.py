@@ -132,6 +132,11 @@ def _ensure_session(
     session: Session, recorded: Acquisition, ready: str | None, settings: Settings, database: Database
 ) -> tuple[dict[str, Any], bool]:
     if (known := database.find_session(session)) is not None:
+        if known["lab"] != settings.lab.name:
+            raise RegistrationError(
+                f"{session.path}: {session.reference} is registered already as a session of the lab {known['lab']}",
+                "give this session another number, or its subject another name",
+            )
         return known, False
     database.ensure_projects(recorded.projects)
     procedures = database.known_procedures()

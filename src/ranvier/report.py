@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ranvier.states import Status
+
 LONGEST_TEXT = 50_000  #: characters; the middle of a longer text is left out
 
 
@@ -37,3 +39,8 @@ def _text(text: str) -> str:
         half = LONGEST_TEXT // 2
         text = f"{text[:half]}\n... {len(text) - LONGEST_TEXT} characters left out ...\n{text[-half:]}"
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def errored(reason: str, kind: str, message: str) -> dict[str, Any]:
+    """The verdict of an attempt that failed, as ``PATCH /attempts/{id}`` takes it."""
+    return {"status": Status.ERRORED.label, "reason": reason, "error_type": kind, "error_message": message}

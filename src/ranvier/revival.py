@@ -1,37 +1,40 @@
-"""Starts flow runs again whose process has gone: the server was stopped or lost its power, or Prefect's worker died.
+"""Starts flow runs again whose process has gone (``python -m ranvier.revival``): the server was stopped, or Prefect's worker died.
+It also sees which of them are cancelled in Prefect (see `ranvier.cancelling`), and hands in what attempts have left in the spool (see
+`ranvier.spool`).
 
-Prefect goes on showing such a run as Running. On this machine each flow run holds a lock while its process lives (see `ranvier.leash`), so
-a run without it is gone for certain. It is put into AwaitingRetry, as the Retry button of Prefect's UI does; what was done is not done
-again.
+Prefect goes on showing such a run as Running. On its lab's server each flow run holds a lock while its process lives (see
+`ranvier.leash`), so a run without it is gone for certain; no other machine can tell. The run is put into AwaitingRetry, as the Retry button
+of Prefect's UI does; what was done is not done again.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from pathlib import Path
 
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, State
-from prefect.types._datetime import now
 
+from ranvier import settings as settings_module
+from ranvier.cancelling import CancelWatch, flow_runs
+from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
+from ranvier.cluster import Cluster
+from ranvier.dispatcher import FLOW, RERUN_FLOW
 from ranvier.leash import shows_life
+from ranvier.outages import Outages
+from ranvier.services import pulse
 from ranvier.settings import Settings
+from ranvier.signs import Signs
+from ranvier.spool import Spool
 
-log = logging.getLogger("ranvier.dispatcher")
+log = logging.getLogger("ranvier.revival")
 
 #: Seconds between two looks.
-LOOK_S = 5.0
+LOOK_S = 2.0
 #: A run that was handed to the worker has a process after so many seconds.
 PENDING_S = 60.0
 #: A run that has been started so often is left as it is: it crashes by itself.
@@ -45,36 +48,43 @@ class Reviver:
     ----------
     prefect
         Prefect's client.
-    flow
-        Name of the flow.
     settings
         The machine's settings.
     """
 
-    def __init__(self, prefect: SyncPrefectClient, flow: str, settings: Settings) -> None:
+    def __init__(self, prefect: SyncPrefectClient, settings: Settings) -> None:
         self.prefect = prefect
-        self.flow = flow
         self.lab = settings.lab.name
         self.locks = settings.home / "run" / "flows"
-        self._looked = 0.0
+        self.cancels = CancelWatch(prefect, Database.from_settings(settings, patience_s=1.0), FLOW, self.lab, self.locks)
+        self._outages = Outages(log)
         self._given_up: set[object] = set()
+        self._pending_since: dict[object, float] = {}
 
-    def round(self) -> bool:
-        """Start again what has gone, if it is time to look; returns whether it looked."""
-        if time.monotonic() - self._looked < LOOK_S:
-            return False
-        self._looked = time.monotonic()
-        for run in [run for run in self._unfinished() if self._has_gone(run)]:
-            self._start_again(run)
-        return True
+    def round(self) -> None:
+        """Stop what is cancelled, start again what has gone; while Prefect is away, nothing."""
+        try:
+            self._stop_what_is_cancelled()
+            unfinished = self._unfinished()
+            self._pending_since = {run.id: self._pending_since.get(run.id, time.monotonic()) for run in unfinished if _is_pending(run)}
+            for run in [run for run in unfinished if self._has_gone(run)]:
+                self._start_again(run)
+        except httpx.HTTPError as error:
+            self._outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}")
+        else:
+            self._outages.end("Prefect")
+
+    def _stop_what_is_cancelled(self) -> None:
+        try:
+            self.cancels.round()
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            self._outages.begin("the database", str(error))
+        else:
+            self._outages.end("the database")
 
     def _unfinished(self) -> list[FlowRun]:
-        types = [StateType.RUNNING, StateType.PENDING, StateType.CRASHED]
-        return self.prefect.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[self.flow])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self.lab])),
-        )
+        states = (StateType.RUNNING, StateType.PENDING, StateType.CRASHED)
+        return [run for flow in (FLOW, RERUN_FLOW) for run in flow_runs(self.prefect, flow, self.lab, states)]
 
     def _has_gone(self, run: FlowRun) -> bool:
         if shows_life(self._lock(run)):
@@ -83,7 +93,8 @@ class Reviver:
         state = self.prefect.read_flow_run(run.id).state
         if state is None:
             return False
-        starting = state.is_pending() and (now("UTC") - state.timestamp).total_seconds() < PENDING_S
+        # not by the state's own time, which is that of Prefect's server
+        starting = time.monotonic() - self._pending_since.get(run.id, time.monotonic()) < PENDING_S
         return state.is_running() or state.is_crashed() or (state.is_pending() and not starting)
 
     def _start_again(self, run: FlowRun) -> None:
@@ -99,3 +110,55 @@ class Reviver:
 
     def _lock(self, run: FlowRun) -> Path:
         return self.locks / f"{run.id}.lock"
+
+
+def _is_pending(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_pending()
+
+
+class HandIn:
+    """Hands in the reports that attempts could not hand in themselves.
+
+    Parameters
+    ----------
+    spool, database
+        Where they are, and where they go.
+    """
+
+    def __init__(self, spool: Spool, database: Database) -> None:
+        self.spool = spool
+        self.database = database
+        self._outages = Outages(log)
+
+    def round(self) -> None:
+        """Hand in what is there; while the database is away, nothing."""
+        try:
+            for report in self.spool.catch_up(self.database):
+                status = report.verdict["status"]
+                log.info("handed in for attempt %d at %s of %s: %s", report.number, report.instance, report.session_path, status)
+        except DatabaseUnreachable as error:
+            self._outages.begin("the database", str(error))
+        else:
+            self._outages.end("the database")
+
+
+def main() -> None:
+    """Look after the flow runs and the reports of this machine's lab, and tell the centre that it lives, until killed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = settings_module.load()
+    sign = pulse(settings, "reviver")
+    signs = Signs(Database.from_settings(settings, patience_s=1.0), settings, Cluster(settings))
+    with get_client(sync_client=True) as prefect:
+        reviver = Reviver(prefect, settings)
+        spool = HandIn(Spool(settings), Database.from_settings(settings, patience_s=0.0))
+        while True:
+            spool.round()
+            reviver.round()
+            signs.round()
+            sign.touch()
+            time.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    main()

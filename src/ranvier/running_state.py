@@ -28,6 +28,7 @@ class ServiceState:
     pid: int | None = None
     status: str = "waiting"
     restarts: int = 0
+    reason: str = ""  #: why it was started again last
     started: float = 0.0
     healthy_s: float = 0.0  #: seconds from its start to its first answer
     address: str = ""

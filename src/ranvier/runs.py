@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import requests
 
+from ranvier import prefect_api
 from ranvier.client import Database
 from ranvier.errors import RanvierError
+from ranvier.priority import Priority
 from ranvier.settings import Settings
 from ranvier.states import Status
 
@@ -46,30 +48,6 @@ def ask(database: Database, eid: str, tasks: Sequence[str] | None = None, *, for
     return database.request_run(eid, "session.requested", f"{eid}:asked:{uuid.uuid4()}", payload)
 
 
-def revive(database: Database, eid: str, tasks: Sequence[str] | None = None) -> list[str]:
-    """Set what was given up (Abandoned) Waiting, so that the next run takes it up.
-
-    Parameters
-    ----------
-    database
-        The database.
-    eid
-        Id of the session.
-    tasks
-        Names of tasks or task instances; None for all.
-
-    Returns
-    -------
-    list of str
-        Names of the instances that were.
-    """
-    rows = [row for row in database.tasks(eid) if row["status"] == Status.ABANDONED.label]
-    chosen = [row for row in rows if tasks is None or {row["name"], row["executable"]} & set(tasks)]
-    for row in chosen:
-        database.patch_task(row["id"], status=Status.WAITING.label, reason="")
-    return [row["name"] for row in chosen]
-
-
 def await_delivery(database: Database, event: dict[str, Any], timeout_s: float = 60.0) -> str:
     """Wait until an event has become a flow run.
 
@@ -90,9 +68,42 @@ def await_delivery(database: Database, event: dict[str, Any], timeout_s: float =
             raise RunProblem(
                 f"no flow run was made of event {event['id']} within {timeout_s:g} s: {noted}", "`ranvier doctor` looks into it"
             )
-        time.sleep(0.5)  # the same key again answers with the event as it stands
-        event = database.request_run(event["session"], event["kind"], event["key"], event["payload"])
+        time.sleep(0.5)
+        event = database.event(event["id"])
     return str(event["flow_run"])
+
+
+def summary(answer: dict[str, Any]) -> str:
+    """What came of a request for reruns, in a sentence or two.
+
+    Parameters
+    ----------
+    answer
+        What ``POST /reruns`` answered.
+    """
+    sessions, rest = len(answer["sessions"]), answer["left_out"]
+    plural = "session" if sessions == 1 else "sessions"
+    left_out = f" {rest} of the selection {'has' if rest == 1 else 'have'} no such task." if rest else ""
+    if not sessions:
+        return f"Nothing matches; nothing was asked for.{left_out}"
+    soon = "" if answer["priority"] == Priority.NOW else ", behind all others"
+    revived = f" {answer['revived']} abandoned tasks are taken up again." if answer["revived"] else ""
+    asked = "Would ask" if answer["dry"] else "Asked"
+    where = "" if answer["dry"] else f" In Prefect they have the tag rerun-{answer['id'][:8]}."
+    return f"{asked} for runs of {sessions} {plural}{soon}.{revived}{left_out}{where}"
+
+
+def await_rerun(database: Database, settings: Settings, rerun: str) -> Iterator[tuple[str, bool, str]]:
+    """Wait for the flow runs of a rerun.
+
+    Yields
+    ------
+    str, bool, str
+        Of each session ``subject/date/number``, whether it went well, and the flow run's own words.
+    """
+    for row in database.rerun_sessions(rerun):
+        flow_run = await_delivery(database, database.event(row["event"]))
+        yield row["reference"], *await_end(settings, flow_run)
 
 
 def await_end(settings: Settings, flow_run: str, tick: Callable[[], None] = lambda: None) -> tuple[bool, str]:
@@ -131,10 +142,9 @@ def unsettled(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _state(settings: Settings, flow_run: str) -> dict[str, Any]:
-    url = f"{settings.prefect_api_url}/flow_runs/{flow_run}"
     try:
-        answer = requests.get(url, timeout=10)
-        answer.raise_for_status()
+        run = prefect_api.ask(settings, "GET", f"/flow_runs/{flow_run}")
     except requests.RequestException as error:
-        raise RunProblem(f"GET {url}: {error}", "the run goes on without this command; `ranvier status` tells how it stands") from None
-    return dict(answer.json()["state"] or {"type": "PENDING", "name": "Pending", "message": ""})
+        hint = "the run goes on without this command; `ranvier status` tells how it stands"
+        raise RunProblem(f"Prefect at {settings.prefect_api_url} does not answer: {error}", hint) from None
+    return dict(run["state"] or {"type": "PENDING", "name": "Pending", "message": ""})

@@ -1,29 +1,26 @@
-"""What runs on a lab's machine, as data: each service's command, environment, ports, health check, and what it needs first."""
+"""What runs on a machine of each role, as data: each service's command, environment, ports, health check, and what it needs first."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-import psutil
-import requests
-
+from ranvier import health, scratch
 from ranvier.database import serving
+from ranvier.offer import THREADS, offer, written
 from ranvier.settings import Settings
 
-#: Threads of the Dask worker: they only wait for attempts, whose number the declared resources limit.
-WORKER_THREADS = 128
 #: Numerical libraries run one thread in the services; each attempt sets its own number.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Logs reach Prefect half a second after they are written.
 _FLOW_ENVIRONMENT = {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5"}
+#: Of services that try again themselves and say so once; Prefect's client would wait in silence.
+_ASKS_ONCE = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Service:
     command
         Its command line.
     answers
-        The health check: given the time at which the process was started (seconds since the epoch) it returns an empty string when the
-        service answers, else why it does not.
+        The health check: given a time (seconds since the epoch; that of its start, or of its last answer) it returns an empty string when
+        the service has answered since then, else why not; see `ranvier.health`.
     needs
         Services that must answer before this one is started.
     once
@@ -59,6 +56,8 @@ class Service:
         Where a person or a program reaches it.
     patience_s
         Seconds from its start within which it must answer.
+    silence_s
+        Seconds for which it may then not answer; see `ranvier.silence`.
     """
 
     name: str
@@ -70,11 +69,13 @@ class Service:
     environment: dict[str, str] = field(default_factory=dict)
     address: str = ""
     patience_s: float = 180.0
+    silence_s: float = 120.0
 
 
 def services(settings: Settings) -> list[Service]:
-    """The services of this machine: those that the settings do not say to find elsewhere, each after what it needs."""
-    chosen = [make(settings) for make, elsewhere in _MAKERS if not elsewhere(settings)]
+    """The services of this machine: those of its role that the settings do not say to find elsewhere, each after what it needs."""
+    role = settings.machine.role
+    chosen = [make(settings) for make, roles, elsewhere in _MAKERS if role in roles and not elsewhere(settings)]
     names = {service.name for service in chosen}
     return [_needing_only(service, names) for service in chosen]
 
@@ -84,6 +85,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **os.environ,
         **dict.fromkeys(_ONE_THREAD, "1"),
+        **_prefect_auth(settings),
         "RANVIER_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": settings.prefect_api_url,
@@ -91,10 +93,21 @@ def environment(settings: Settings) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_PROMPT": "false",
         "PYTHONUNBUFFERED": "1",
+        # Dask's profiler asks for the frames of all threads, in which Python 3.11 can lock up for ever (python/cpython#106883)
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+        # Dask looks after itself 50 times a second by default; attempts take seconds to hours, and these cores are theirs
+        "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+        "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "2s",
         # `python -m` must not find modules in the folder that it happens to be started in
         "PYTHONSAFEPATH": "1",
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), settings.ports.host])),
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), *_own_hosts(settings)])),
     }
+
+
+def _prefect_auth(settings: Settings) -> dict[str, str]:
+    names = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")  # what its clients send, and what its server asks for
+    return dict.fromkeys(names, settings.prefect_auth) if settings.prefect_auth else {}
 
 
 def pulse(settings: Settings, name: str) -> Path:
@@ -103,13 +116,9 @@ def pulse(settings: Settings, name: str) -> Path:
 
 
 def worker_resources(settings: Settings) -> dict[str, float]:
-    """What the local Dask worker offers: ``CPU`` cores, ``GPU``, ``MEMORY`` in gigabytes."""
+    """What the local Dask worker offers: ``CPU`` cores, ``GPU``, ``MEMORY`` and ``SCRATCH`` in gigabytes."""
     cluster = settings.cluster
-    return {
-        "CPU": cluster.cpu or len(os.sched_getaffinity(0)),
-        "GPU": cluster.gpu,
-        "MEMORY": cluster.memory_gb or round(psutil.virtual_memory().total / 1e9, 1),
-    }
+    return offer(cluster.cpu, cluster.gpu, cluster.memory_gb, scratch.share_gb(settings))
 
 
 def _database_setup(settings: Settings) -> Service:
@@ -121,7 +130,7 @@ def _database(settings: Settings) -> Service:
         "database",
         # preloaded, so that Django is imported once and not once a worker
         (*serving.command(settings), "--preload", "--no-control-socket"),
-        answers=lambda since: _http_problem(f"{settings.database_url}/health"),
+        answers=lambda since: health.http_problem(f"http://{settings.near}:{settings.ports.database}/health"),
         needs=("database-setup",),
         ports=(Port(settings.ports.database, "ports.database"),),
         address=settings.database_url,
@@ -133,7 +142,8 @@ def _prefect_server(settings: Settings) -> Service:
     return Service(
         "prefect-server",
         _python("-m", "prefect", "server", "start", "--host", ports.host, "--port", str(ports.prefect)),
-        answers=lambda since: _http_problem(f"{settings.prefect_api_url}/health"),
+        answers=lambda since: health.http_problem(f"http://{settings.near}:{ports.prefect}/api/health"),
+        environment={"PREFECT_SERVER_DATABASE_CONNECTION_URL": settings.prefect.engine} if settings.prefect.engine else {},
         ports=(Port(ports.prefect, "ports.prefect"),),
         address=settings.prefect_ui_url,
     )
@@ -149,10 +159,10 @@ def _prefect_worker(settings: Settings) -> Service:
     return Service(
         "prefect-worker",
         _python("-m", "prefect", "worker", "start", "--pool", settings.lab.name, "--type", "process", "--name", name),
-        answers=lambda since: _prefect_worker_problem(settings, name, since),
+        answers=lambda since: health.prefect_worker_problem(settings, name, since),
         # all that a flow run needs: it is stopped before them, too
-        needs=("database", "dask-worker", "prefect-server", "prefect-deployment", "flow-host"),
-        environment={"PREFECT_WORKER_QUERY_SECONDS": "0.5", **_FLOW_ENVIRONMENT},
+        needs=("database", "dask-worker", "dask-cluster", "prefect-server", "prefect-deployment", "flow-host"),
+        environment={"PREFECT_WORKER_QUERY_SECONDS": "1", **_FLOW_ENVIRONMENT},
     )
 
 
@@ -160,7 +170,7 @@ def _flow_host(settings: Settings) -> Service:
     return Service(
         "flow-host",
         _python("-m", "ranvier.flows.host"),
-        answers=lambda since: _pulse_problem(settings, "flow-host", since),
+        answers=lambda since: health.pulse_problem(pulse(settings, "flow-host"), since),
         environment=_FLOW_ENVIRONMENT,
     )
 
@@ -170,27 +180,40 @@ def _dask_scheduler(settings: Settings) -> Service:
     return Service(
         "dask-scheduler",
         _python(
-            *("-m", "distributed.cli.dask_scheduler", "--host", ports.host, "--port", str(ports.dask)),
-            *("--dashboard-address", f"{ports.host}:{ports.dask_dashboard}", "--no-jupyter"),
+            # never on all of the machine's addresses: whoever reaches a scheduler can run anything on its workers
+            *("-m", "distributed.cli.dask_scheduler", "--host", settings.near, "--port", str(ports.dask)),
+            *("--dashboard-address", f"{settings.near}:{ports.dask_dashboard}", "--no-jupyter"),
         ),
-        answers=lambda since: _http_problem(f"{_dashboard(settings)}/health"),
+        answers=lambda since: health.http_problem(f"{_dashboard(settings)}/health"),
         ports=(Port(ports.dask, "ports.dask"), Port(ports.dask_dashboard, "ports.dask_dashboard")),
         address=f"{_dashboard(settings)}/status",
     )
 
 
 def _dask_worker(settings: Settings) -> Service:
-    resources = " ".join(f"{name}={amount:g}" for name, amount in worker_resources(settings).items())
     return Service(
         "dask-worker",
         _python(
-            *("-m", "distributed.cli.dask_worker", settings.cluster_address, "--host", settings.ports.host),
-            *("--nthreads", str(WORKER_THREADS), "--resources", resources, "--no-dashboard"),
+            *("-m", "distributed.cli.dask_worker", settings.cluster_address, "--host", settings.near),
+            *("--nthreads", str(THREADS), "--resources", written(worker_resources(settings))),
+            *("--dashboard-address", f"{settings.near}:{settings.ports.dask_worker}"),
             # attempts are processes of their own with limits of their own, so Dask has no memory to manage
             *("--preload", "ranvier.attempt", "--memory-limit", "0", "--local-directory", str(settings.home / "run" / "dask")),
         ),
-        answers=lambda since: _dask_worker_problem(settings),
+        answers=lambda since: health.dask_worker_problem(_dashboard(settings)),
         needs=("dask-scheduler",),
+    )
+
+
+def _dask_cluster(settings: Settings) -> Service:
+    ports = settings.ports
+    return Service(
+        "dask-cluster",
+        _python("-m", "ranvier.clusters.serve"),
+        # without a worker, too: SLURM may have it wait for hours
+        answers=lambda since: health.http_problem(f"{_dashboard(settings)}/health"),
+        ports=(Port(ports.dask, "ports.dask"), Port(ports.dask_dashboard, "ports.dask_dashboard")),
+        address=f"{_dashboard(settings)}/status",
     )
 
 
@@ -198,9 +221,19 @@ def _dispatcher(settings: Settings) -> Service:
     return Service(
         "dispatcher",
         _python("-m", "ranvier.dispatcher"),
-        answers=lambda since: _pulse_problem(settings, "dispatcher", since),
-        # it tries again itself, and says so once; Prefect's client would wait in silence
-        environment={"PREFECT_CLIENT_MAX_RETRIES": "0"},
+        answers=lambda since: health.pulse_problem(pulse(settings, "dispatcher"), since),
+        ports=_optional(settings.ports.metrics, "ports.metrics"),
+        environment=_ASKS_ONCE,
+        needs=("database", "prefect-server"),
+    )
+
+
+def _reviver(settings: Settings) -> Service:
+    return Service(
+        "reviver",
+        _python("-m", "ranvier.revival"),
+        answers=lambda since: health.pulse_problem(pulse(settings, "reviver"), since),
+        environment=_ASKS_ONCE,
         needs=("database", "prefect-server"),
     )
 
@@ -209,23 +242,49 @@ def _agent(settings: Settings) -> Service:
     return Service(
         "agent",
         _python("-m", "ranvier.agent"),
-        answers=lambda since: _pulse_problem(settings, "agent", since),
+        answers=lambda since: health.pulse_problem(pulse(settings, "agent"), since),
         needs=("database",),
     )
 
 
-#: How each service is made, and the setting that says it is found elsewhere.
-_MAKERS: tuple[tuple[Callable[[Settings], Service], Callable[[Settings], Any]], ...] = (
-    (_database_setup, lambda settings: settings.database.url),
-    (_prefect_server, lambda settings: settings.prefect.api_url),
-    (_dask_scheduler, lambda settings: settings.cluster.address),
-    (_database, lambda settings: settings.database.url),
-    (_dask_worker, lambda settings: settings.cluster.address),
-    (_prefect_deployment, lambda settings: False),
-    (_flow_host, lambda settings: False),
-    (_prefect_worker, lambda settings: False),
-    (_dispatcher, lambda settings: False),
-    (_agent, lambda settings: False),
+_CENTRE, _LAB = ("all", "centre"), ("all", "lab")
+
+
+def _database_is_elsewhere(settings: Settings) -> bool:
+    # at the centre, database.url is the address by which others reach it
+    return settings.machine.role != "centre" and bool(settings.database.url)
+
+
+def _prefect_is_elsewhere(settings: Settings) -> bool:
+    return settings.machine.role != "centre" and bool(settings.prefect.api_url)
+
+
+def _cluster_is_not_local(settings: Settings) -> bool:
+    return settings.cluster.elsewhere or settings.cluster.of_others
+
+
+def _cluster_is_not_of_others(settings: Settings) -> bool:
+    return not settings.cluster.of_others
+
+
+def _never(settings: Settings) -> bool:
+    return False
+
+
+#: How each service is made, the roles of the machines on which it runs, and whether the settings say that it is found elsewhere.
+_MAKERS: tuple[tuple[Callable[[Settings], Service], tuple[str, ...], Callable[[Settings], bool]], ...] = (
+    (_database_setup, _CENTRE, _database_is_elsewhere),
+    (_prefect_server, _CENTRE, _prefect_is_elsewhere),
+    (_dask_scheduler, _LAB, _cluster_is_not_local),
+    (_dask_cluster, _LAB, _cluster_is_not_of_others),
+    (_database, _CENTRE, _database_is_elsewhere),
+    (_dask_worker, _LAB, _cluster_is_not_local),
+    (_prefect_deployment, _LAB, _never),
+    (_flow_host, _LAB, _never),
+    (_prefect_worker, _LAB, _never),
+    (_dispatcher, _CENTRE, _never),
+    (_reviver, _LAB, _never),
+    (_agent, _LAB, _never),
 )
 
 
@@ -234,49 +293,17 @@ def _needing_only(service: Service, names: set[str]) -> Service:
     return Service(**{**vars(service), "needs": needs})
 
 
+def _optional(number: int, setting: str) -> tuple[Port, ...]:
+    return (Port(number, setting),) if number else ()
+
+
+def _own_hosts(settings: Settings) -> list[str]:
+    urls = (settings.database_url, settings.prefect_api_url)
+    return sorted({settings.near, settings.address, *(urlsplit(url).hostname or "" for url in urls)})
+
+
 def _dashboard(settings: Settings) -> str:
-    return f"http://{settings.ports.host}:{settings.ports.dask_dashboard}"
-
-
-def _ask(method: str, url: str, **options: Any) -> requests.Response:
-    with requests.Session() as session:
-        session.trust_env = False  # a proxy of the environment is not for this machine's own services
-        response = session.request(method, url, timeout=5, **options)
-    response.raise_for_status()
-    return response
-
-
-def _http_problem(url: str) -> str:
-    try:
-        _ask("GET", url)
-    except requests.RequestException as error:
-        return f"GET {url}: {error}"
-    return ""
-
-
-def _prefect_worker_problem(settings: Settings, name: str, since: float) -> str:
-    url = f"{settings.prefect_api_url}/work_pools/{settings.lab.name}/workers/filter"
-    try:
-        workers = _ask("POST", url, json={}).json()
-    except requests.RequestException as error:
-        return f"POST {url}: {error}"
-    beats = [datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() for worker in workers if worker["name"] == name]
-    return "" if beats and max(beats) >= since else f"worker {name} has not polled the work pool {settings.lab.name} yet"
-
-
-def _dask_worker_problem(settings: Settings) -> str:
-    url = f"{_dashboard(settings)}/json/counts.json"
-    try:
-        workers = _ask("GET", url).json()["workers"]
-    except requests.RequestException as error:
-        return f"GET {url}: {error}"
-    return "" if workers else f"no worker is registered with the scheduler {settings.cluster_address}"
-
-
-def _pulse_problem(settings: Settings, name: str, since: float) -> str:
-    path = pulse(settings, name)
-    beat = path.stat().st_mtime if path.exists() else 0.0
-    return "" if beat >= since else f"{path} is not touched since {time.ctime(since)}"
+    return f"http://{settings.near}:{settings.ports.dask_dashboard}"
 
 
 def _python(*arguments: str) -> tuple[str, ...]:

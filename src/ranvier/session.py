@@ -6,8 +6,10 @@ The path is ``<lab>/Subjects/<subject>/<yyyy-mm-dd>/<nnn>``; it is parsed by ONE
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ranvier.errors import RanvierError
 
@@ -52,7 +54,7 @@ class Session:
 
         folder = Path(path).expanduser().absolute()
         parts = session_path_parts(folder.as_posix(), assert_valid=False)
-        if get_session_path(folder) != folder or tuple(parts[1:]) != folder.parts[-3:]:
+        if get_session_path(folder) != folder or tuple(parts[1:]) != folder.parts[-3:] or parts[1] in (".", ".."):
             raise SessionPathError(
                 f"{folder} is not a session path",
                 "it must end in <subject>/<yyyy-mm-dd>/<number>, such as Subjects/mouse_01/2026-11-22/001",
@@ -95,3 +97,8 @@ class Session:
 def locate(root: Path, subject: str, date: dt.date, number: int) -> Session:
     """The session of a subject, date and number below a lab's ``Subjects`` folder."""
     return Session.parse(root / subject / date.isoformat() / f"{number:03d}")
+
+
+def reference_of(record: Mapping[str, Any]) -> str:
+    """``<subject>/<yyyy-mm-dd>/<nnn>`` of a session as the database gives it."""
+    return f"{record['subject']}/{record['start_time'][:10]}/{int(record['number'] or 0):03d}"

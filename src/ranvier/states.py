@@ -48,7 +48,7 @@ class Status(IntEnum):
 
 
 MEANING: dict[Status, str] = {
-    Status.WAITING: "ready to run, or its flow run has not reached it yet",
+    Status.WAITING: "its flow run has not reached it yet, or it waits for its turn or its next try, as the reason says",
     Status.HELD: "cannot run: a parent is not good enough, or nothing here can run it; the reason says which and why",
     Status.STARTED: "an attempt holds the lease and is running",
     Status.ERRORED: "the last attempt failed; its log says why",

@@ -1,7 +1,7 @@
 """``ranvier up``: starts the services of one machine by need, says when each answers, restarts what dies, stops all of it cleanly.
 
-Nothing outlives it: services are stopped in reverse order, whatever they left is killed, and `ranvier.leash` has the kernel kill them
-when the supervisor itself is killed.
+Nothing outlives it: services are stopped in reverse order, and each is on a leash (`ranvier.leash`), which ends all that the service has
+started, also when the supervisor itself is killed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ from pathlib import Path
 from typing import IO
 
 from ranvier import settings as settings_module
+from ranvier.database.bootstrap import create_secrets
 from ranvier.errors import RanvierError
-from ranvier.keeper import CHECK_S, Keeper, rotate
+from ranvier.keeper import CHECK_S, Keeper
 from ranvier.leash import leashed
 from ranvier.ports import check_ports
 from ranvier.running_state import State, SupervisorError, forget_state, only_one, read_state, write_state, written_state
+from ranvier.service_logs import cut, rotate
 from ranvier.services import Service, environment, services
 from ranvier.settings import Settings
 
 __all__ = ["Event", "State", "Supervisor", "SupervisorError", "read_state", "running", "up"]
 
 log = logging.getLogger("ranvier.supervisor")
+
+#: Seconds that a supervisor has for stopping all of its services.
+_STOP_S = 60.0
+#: Seconds between two looks at the size of the logs.
+LOGS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,8 @@ def up(
     """
     chosen = services(settings) if chosen is None else chosen
     with only_one(settings):
+        if settings.machine.role == "centre":
+            create_secrets(settings)  # before anything starts, as Prefect's server asks for one of them
         check_ports(settings, chosen)
         supervisor = Supervisor(settings, chosen, on_event or (lambda event: None), on_ready or (lambda state: None))
         asyncio.run(supervisor.run(stop_event or threading.Event()))
@@ -114,7 +123,7 @@ def running(settings: Settings, on_event: Callable[[Event], None] | None = None)
     SupervisorError
         As for `up`.
     """
-    command = leashed([sys.executable, "-m", "ranvier.supervisor"])
+    command = leashed([sys.executable, "-m", "ranvier.supervisor"], grace_s=_STOP_S)
     tell = on_event or (lambda event: None)
     with subprocess.Popen(command, env=environment(settings), stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -150,11 +159,13 @@ class Supervisor:
         """Start everything, keep it up until told to stop, stop everything."""
         with _told_to_stop(stop), _logging_to(self.logs / "supervisor.log"):
             keeping = [asyncio.create_task(keeper.run(), name=name) for name, keeper in self.keepers.items()]
+            cutting = asyncio.create_task(self._cut_logs())
             try:
                 await self._watch(keeping, stop)
             finally:
                 self.stopping.set()
                 await asyncio.gather(*(self.keepers[task.get_name()].stop(task) for task in keeping))
+                cutting.cancel()
                 forget_state(self.settings)
 
     async def _watch(self, keeping: list[asyncio.Task[None]], stop: threading.Event) -> None:
@@ -167,6 +178,14 @@ class Supervisor:
                 self.tell("ready", "", "every service answers")
                 self.on_ready(self.state)
             await asyncio.sleep(CHECK_S)
+
+    async def _cut_logs(self) -> None:
+        """Keep the logs small while they are written."""
+        while True:
+            for path in (self.logs / "supervisor.log", *(keeper.log for keeper in self.keepers.values())):
+                if await asyncio.to_thread(cut, path):
+                    log.info("%s had grown too large; what was in it is in %s.1", path, path.name)
+            await asyncio.sleep(LOGS_S)
 
     def tell(self, kind: str, service: str, detail: str = "") -> None:
         """Pass an event on, and write the state file."""

@@ -60,11 +60,11 @@ def ranvier_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     from ranvier.settings import load
 
     home = tmp_path_factory.mktemp("ranvier-home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        database, prefect = one.getsockname()[1], other.getsockname()[1]  # not a Prefect that happens to run here
     (home / "config.toml").write_text(
-        f'[lab]\nname = "{_LAB}"\n[registration]\nunknown_subject = "create"\n[ports]\ndatabase = {port}\n[attempts]\nheartbeat_s = 1.0\n'
+        f'[lab]\nname = "{_LAB}"\n[registration]\nunknown_subject = "create"\n'
+        f"[ports]\ndatabase = {database}\nprefect = {prefect}\n[attempts]\nheartbeat_s = 1.0\n"
     )
     settings = load(home)
     settings.lab_root.mkdir(parents=True)
@@ -115,6 +115,7 @@ def run_task(ranvier_home: Settings, ranvier_database: Database, registry: Regis
 
     def run(task: Task, session: Session, device: str | None = None, **parameters: Any) -> Outcome:
         from ranvier.attempt import Outcome, run_attempt
+        from ranvier.gpus import visible
         from ranvier.order import make_order
         from ranvier.plan import Request, plan_rows, plan_session
         from ranvier.registration import register
@@ -122,12 +123,13 @@ def run_task(ranvier_home: Settings, ranvier_database: Database, registry: Regis
 
         registry.add(task)
         eid = register(session.path, ranvier_home, ranvier_database).record["id"]
-        settings = ranvier_home.model_copy(update={"tasks": {task.name: TaskSettings(parameters=parameters)}})
+        spared = {} if visible(ranvier_home.cluster.gpu) else {"gpu": 0.0}  # a task for a GPU is tried without one where there is none
+        settings = ranvier_home.model_copy(update={"tasks": {task.name: TaskSettings(parameters=parameters, resources=spared)}})
         plan = plan_session(session, registry.values(), settings, ranvier_database.tasks(eid), Request({task.name}))
         instance = _chosen(plan, task, device)
         rows = ranvier_database.save_plan(eid, plan_rows(plan, settings))
         task_id = next(row["id"] for row in rows if row["name"] == instance.name)
-        return Outcome(**run_attempt(make_order(instance, session, settings, eid=eid, task_id=task_id)))
+        return Outcome(**run_attempt(make_order(instance.for_its_inputs(session), session, settings, eid=eid, task_id=task_id)))
 
     return run
 

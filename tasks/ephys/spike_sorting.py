@@ -63,7 +63,8 @@ class Preparation:
         Output(UUIDS, at_least=1),
         Output(PARAMETERS),
     ],
-    resources=Resources(cpu=2, memory_gb=8, timeout_s=8 * 3600),
+    # on disk the destriped traces, as large as the raw ones, and as much again of the sorter; the time-out is eight times the duration
+    resources=Resources(cpu=2, memory_gb=8, scratch_gb=0.5, scratch_per_gb=2, timeout_s=3600, timeout_per_gb_s=350),
     packages=("spikeinterface", "torch"),  # with PyTorch the motion is estimated by another method
     priority=70,
 )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from ranvier import demo
+from ranvier import demo, prefect_api
 from ranvier.client import Database
 from ranvier.session import Session, locate
 from ranvier.settings import Settings
@@ -60,10 +60,11 @@ class LabServer:
     def idle(self, session: Session) -> bool:
         return self.flow_run(session)["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED")
 
+    def get(self, path: str) -> Any:
+        return prefect_api.ask(self.settings, "GET", path)
+
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
-        answer = requests.post(f"{self.settings.prefect_api_url}{path}", json=body, timeout=20)
-        answer.raise_for_status()
-        return answer.json()
+        return prefect_api.ask(self.settings, "POST", path, body)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,8 @@ def server(tmp_path_factory, repository) -> Iterator[LabServer]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(plugin), before]))
     settings = demo.prepare(folder / "home")
+    settings.secret_file("prefect_auth").parent.mkdir()
+    settings.secret_file("prefect_auth").write_text("lab:a password")  # the whole line works with Prefect's sign-in, too
     try:
         with running(settings):
             yield LabServer(settings, Database.from_settings(settings), folder / "rig" / demo.LAB / "Subjects")
@@ -120,6 +123,22 @@ def test_the_session_has_qc_insertion_and_figures(server, whole):
     figures = [figure["path"] for attempt in attempts for figure in attempt["figures"] or []]
     assert len(figures) >= 3
     assert all((session.path / path).stat().st_size > 10_000 for path in figures)
+
+
+def test_nobody_asks_prefect_without_signing_in(server):
+    answer = requests.post(f"{server.settings.prefect_api_url}/flow_runs/filter", json={}, timeout=20)
+    assert answer.status_code == 401
+
+
+def test_database_prefect_and_disk_agree_and_a_flow_says_so(server, whole):
+    deployment = server.get(f"/deployments/name/reconcile/{demo.LAB}")
+    assert deployment["schedules"][0]["schedule"]["interval"] == 3600
+    run = server.prefect(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"days": 36500, "hashes": True}})
+    end = time.monotonic() + 120
+    while (state := server.get(f"/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
+        assert time.monotonic() < end, state
+        time.sleep(0.5)
+    assert (state["type"], state["message"]) == ("COMPLETED", "database, Prefect, cluster and disk agree")
 
 
 def test_a_broken_probe_fails_alone_and_retry_runs_only_what_failed(server):

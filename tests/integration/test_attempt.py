@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,14 +13,16 @@ import venv
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from ranvier import Input, Output, Resources, task
+from ranvier import Again, Input, Output, Resources, Retries, commit, contract, task
 from ranvier.attempt import Attempt, run_attempt
-from ranvier.child import load
+from ranvier.child import describe, load
 from ranvier.order import Order, make_order
 from ranvier.plan import plan_rows, plan_session
 from ranvier.registration import register
+from ranvier.retries import Cause
 from ranvier.session import Session
 from ranvier.settings import AttemptSettings
 
@@ -38,6 +41,10 @@ def licks(job, how: str = "well", seconds: float = 0.0):
         raise ValueError("\x00\ud800" + "e" * 1_000_000)
     if how == "nothing":
         return
+    if how == "again":
+        raise Again("the amplifier still writes", wait_s=7)
+    if how == "memory":
+        raise MemoryError("20 GB")
     job.save("alf/licks.times.npy", raw[:0] if how == "too few" else raw)
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -65,11 +72,27 @@ def takes(job):
     version="1.0.0",
     inputs=[Input("raw.times.npy")],
     outputs=[Output("alf/never.times.npy")],
-    resources=Resources(timeout_s=1.0),
+    resources=Resources(timeout_s=5.0),
 )
 def slow(job):
-    """Takes longer than it may."""
+    """Takes longer than it may, with an output written and a daemon started."""
+    job.save("alf/never.times.npy", np.arange(2))
+    subprocess.run([sys.executable, "-c", "import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(60)"], check=True)
     time.sleep(60)
+
+
+@task(
+    version="1.0.0",
+    inputs=[Input("raw.times.npy")],
+    outputs=[Output("alf/hog.times.npy")],
+    resources=Resources(memory_gb=0.1),
+    retries=Retries(on_memory={"batch": 0.5}),
+)
+def hog(job, batch: int = 300, seconds: float = 0.0):
+    """Takes `batch` megabytes, which is more than it declares."""
+    taken = np.ones(batch * 1_000_000, dtype=np.uint8)
+    time.sleep(seconds)
+    job.save("alf/hog.times.npy", [float(taken.size)])
 
 
 AS_REGISTERED = ["_ibl_experiment.description.yaml", "raw.times.npy"]
@@ -175,9 +198,63 @@ def test_missing_input_is_named(run_task, session, ranvier_database, ranvier_hom
     assert f"input raw.times.npy is not in {session.path}" in outcome["reason"]
 
 
-def test_a_time_out_is_told(run_task, session):
+def test_a_time_out_is_told_and_leaves_nothing(run_task, session, ranvier_home):
     outcome = run_task(slow, session)
-    assert (outcome.status, outcome.reason) == ("Errored", "ran out of time after 1 s")
+    assert (outcome.status, outcome.reason) == ("Errored", "ran out of time after 5 s")
+    assert_nothing_is_left(session, ranvier_home)
+
+
+def assert_nothing_is_left(session, settings):
+    """No output, no scratch, and no process of an attempt at the session."""
+    assert files_below(session.path) == AS_REGISTERED
+    assert not list((settings.work_folder / "scratch").glob("*/*"))
+    scratch = str(settings.work_folder / "scratch")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            assert not process.environ().get("TMPDIR", "").startswith(scratch), process.cmdline()
+
+
+@pytest.mark.parametrize(
+    ("how", "cause", "wait_s"),
+    [("raise", Cause.NONE, None), ("killed", Cause.NONE, None), ("memory", Cause.MEMORY, None), ("again", Cause.AGAIN, 7.0)],
+)
+def test_an_outcome_says_whether_its_failure_may_pass(run_task, session, how, cause, wait_s):
+    outcome = run_task(licks, session, how=how)
+    assert (outcome.status, outcome.cause, outcome.wait_s) == ("Errored", cause, wait_s)
+
+
+def test_who_takes_far_more_memory_than_declared_is_ended(session, ranvier_database, ranvier_home):
+    order = order_for(ranvier_database, ranvier_home, session, hog)
+    order["parameters"]["seconds"] = 60.0
+    strict = ranvier_home.model_copy(update={"attempts": AttemptSettings(memory_spare=1.0)})
+    outcome = Attempt(Order(**order), strict, ranvier_database).run()
+    assert (outcome.status, outcome.cause) == ("Errored", Cause.MEMORY)
+    assert " GB of memory while the machine had " in outcome.reason
+    assert outcome.reason.endswith("the task declares 0.1 GB")
+    assert outcome.wall_s < 30
+
+
+def test_a_try_with_other_parameters_gives_the_same_result(session, ranvier_database, ranvier_home):
+    order = order_for(ranvier_database, ranvier_home, session, hog)
+    changed = {"adjusted": {"batch": 150}, "note": "try 2 of 4, as it ran out of memory (20 GB); with batch 300 -> 150"}
+    assert run_attempt(order | changed)["status"] == "Complete"
+    assert np.load(session.path / "alf/hog.times.npy") == [150e6]
+    row = rows_of(ranvier_database, session)["hog"]
+    assert row["receipt"]["parameters"]["batch"] == 300
+    assert row["receipt"]["adjusted"] == {"batch": 150}
+    assert changed["note"] in row["log"]
+    assert run_attempt(order)["status"] == "Unchanged", "what a try changes is no part of the identity"
+    plan = plan_session(session, [hog], ranvier_home, ranvier_database.tasks(row["session"]))
+    assert plan.decisions["hog"].action == "skip"
+
+
+def test_an_order_is_answered_by_an_attempt_that_failed_since(session, ranvier_database, ranvier_home):
+    order = order_for(ranvier_database, ranvier_home, session, licks) | {"seen": 0}
+    broken = order | {"parameters": order["parameters"] | {"how": "raise"}}
+    assert run_attempt(broken)["status"] == "Errored"
+    again = run_attempt(order)
+    assert (again["status"], again["attempt"], again["reason"]) == ("Errored", 1, "ValueError: the tongue is not in the picture")
+    assert run_attempt(order | {"seen": 1})["status"] == "Complete"
 
 
 def test_of_two_at_once_only_one_runs(session, ranvier_database, ranvier_home):
@@ -193,7 +270,9 @@ def test_of_two_at_once_only_one_runs(session, ranvier_database, ranvier_home):
     assert len(ranvier_database.attempts(order["task_id"])) == 1
 
 
-def test_who_lost_the_lease_writes_nothing(session, ranvier_database, ranvier_home):
+@pytest.fixture
+def silent(session, ranvier_database, ranvier_home):
+    """An attempt that takes 3 s, sends no heartbeats and whose task has been given back; its order, thread and outcomes."""
     order = order_for(ranvier_database, ranvier_home, session, licks)
     order["parameters"]["seconds"] = 3.0
     hasty = ranvier_home.model_copy(update={"attempts": AttemptSettings(lease_s=0.5, heartbeat_s=60)})
@@ -203,12 +282,25 @@ def test_who_lost_the_lease_writes_nothing(session, ranvier_database, ranvier_ho
     deadline = time.monotonic() + 20
     while order["task_id"] not in ranvier_database.expired_leases() and time.monotonic() < deadline:
         time.sleep(0.1)
-    row = ranvier_database.task(order["task_id"])
-    assert row["status"] == "Waiting"
-    assert "silent" in ranvier_database.attempts(order["task_id"])[0]["reason"]
+    yield order, thread, outcomes
+    thread.join()
+
+
+def test_who_lost_the_lease_to_another_writes_nothing(silent, session, ranvier_database):
+    order, thread, outcomes = silent
+    ranvier_database.claim(task=order["task_id"], after=1, worker="another")
     thread.join()
     assert outcomes[0].status == "Claimed"
     assert files_below(session.path / "alf") == []
+
+
+def test_who_fell_silent_takes_the_task_up_again_where_nobody_has_claimed_it(silent, session, ranvier_database):
+    order, thread, outcomes = silent
+    row = ranvier_database.task(order["task_id"])
+    assert (row["status"], row["reason"]) == ("Waiting", "given back: the worker of attempt 1 fell silent")
+    thread.join()
+    assert outcomes[0].status == "Complete"
+    assert [attempt["status"] for attempt in ranvier_database.attempts(order["task_id"])] == ["Complete"]
 
 
 def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
@@ -219,9 +311,41 @@ def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
     thread.start()
     while ranvier_database.task(order["task_id"])["status"] != "Started":
         time.sleep(0.1)
-    ranvier_database.patch_task(order["task_id"], cancel_requested=True)
-    thread.join(timeout=20)
-    assert outcomes[0]["reason"] == "cancelled on request"
+    ranvier_database.cancel(session=order["eid"], by="olivier")
+    thread.join(timeout=30)
+    assert (outcomes[0]["status"], outcomes[0]["reason"]) == ("Errored", "cancelled by olivier")
+    (attempt,) = ranvier_database.attempts(order["task_id"])
+    assert (attempt["status"], attempt["reason"], attempt["error_type"]) == ("Errored", "cancelled by olivier", "Cancelled")
+    assert_nothing_is_left(session, ranvier_home)
+
+
+def test_what_was_cancelled_before_it_started_does_not_start(session, ranvier_database, ranvier_home):
+    order = order_for(ranvier_database, ranvier_home, session, licks)
+    ranvier_database.cancel(session=order["eid"], by="olivier")
+    outcome = run_attempt(order)
+    assert (outcome["status"], outcome["reason"]) == ("Held", "cancelled by olivier before it started")
+    assert ranvier_database.attempts(order["task_id"]) == []
+    assert run_attempt(order_for(ranvier_database, ranvier_home, session, licks))["status"] == "Complete"
+
+
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [("judge", "Errored"), ("prepare", "Complete")],
+)
+def test_a_cancel_is_heard_until_outputs_begin_to_move(session, ranvier_database, ranvier_home, monkeypatch, step, status):
+    order = order_for(ranvier_database, ranvier_home, session, licks)
+    module = {"judge": contract, "prepare": commit}[step]
+    go_on = getattr(module, step)
+
+    def cancel_first(*arguments):
+        ranvier_database.cancel(session=order["eid"], by="olivier")
+        return go_on(*arguments)
+
+    monkeypatch.setattr(module, step, cancel_first)
+    assert Attempt(Order(**order), ranvier_home, ranvier_database).run().status == status
+    assert ranvier_database.task(order["task_id"])["status"] == status
+    assert len(files_below(session.path / "alf")) == (2 if status == "Complete" else 0)
+    assert not list((ranvier_home.work_folder / "scratch").glob("*/*"))
 
 
 def test_a_new_dataset_type_is_brought_along(run_task, session, ranvier_database):
@@ -284,5 +408,14 @@ def test_a_full_disk_is_told_and_leaves_nothing(small_disk, ranvier_database, ra
     outcome = Attempt(Order(**order), settings, ranvier_database).run()
     assert outcome.status == "Errored"
     assert "No space left on device" in outcome.reason
+    assert outcome.cause == Cause.DISK
     assert files_below(path) == AS_REGISTERED
     assert not list((settings.work_folder / "scratch" / order["eid"]).iterdir())
+
+
+def test_a_library_that_one_of_our_tasks_lacks_is_named_with_what_installs_it() -> None:
+    spec = {"reference": "ranvier.tasks.behaviour.wheel:wheel", "file": "wheel.py", "task": "wheel", "version": "1"}
+    missing = ModuleNotFoundError("No module named 'av'", name="av")
+    assert describe(missing, spec)["message"].startswith("No module named 'av'; pip install 'ranvier[behaviour]'")
+    assert describe(missing, {**spec, "reference": "lab_chain:mark"})["message"] == "No module named 'av'"
+    assert describe(ValueError("no"), spec)["message"] == "no"

@@ -12,7 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from ranvier.cli import app, screen
-from ranvier.client import Database
+from ranvier.client import Database, DatabaseRefused
+from ranvier.lookup import SessionNotFound
 from ranvier.session import Session
 from ranvier.settings import Settings
 from ranvier.tasks.ephys.raw_registration import raw_registration
@@ -79,8 +80,21 @@ def test_a_failure_is_told_with_its_reason_and_exit_code_1(command: Command, sim
     assert run_task(raw_registration, simulated_session).status == "Errored"
     result = command("status", simulated_session.reference)
     assert result.exit_code == 1
-    assert "Not done: 0 of 1 tasks are done, but 1 errored." in result.stdout
+    assert "Not done: 0 of 1 tasks are done, but 1 errored (raw_registration)." in result.stdout
     assert f"{TASK} is Errored: " in result.stdout
+
+
+def test_cancelling_tells_what_stops_and_what_will_not_start(
+    command: Command, simulated_session: Session, ranvier_database: Database
+) -> None:
+    eid = json.loads(command("register", str(simulated_session.path), "--json").stdout)[0]["eid"]
+    runs, *_ = ranvier_database.save_plan(eid, [{"name": "sort[probe00]", "executable": "sort"}, {"name": "lick", "executable": "lick"}])
+    ranvier_database.claim(task=runs["id"], worker="here:1", lease_s=60)
+    result = command("cancel", simulated_session.reference)
+    assert set(result.stdout.splitlines()) == {"sort[probe00] stops within seconds", "lick will not start"}
+    assert "Nothing runs, and nothing waits." in command("cancel", simulated_session.reference).stderr
+    with pytest.raises(DatabaseRefused, match="no task licks in this session; it has lick, sort"):
+        command("cancel", simulated_session.reference, "--task", "licks")
 
 
 def test_the_plan_gives_its_reasons(command: Command, done: Session) -> None:
@@ -118,7 +132,52 @@ def test_a_run_is_asked_for_through_the_database(command: Command, done: Session
     asked = [
         event for event in ranvier_database.pending_events() if event["session"] == found["id"] and event["kind"] == "session.requested"
     ]
-    assert [event["payload"] for event in asked] == [{"tasks": ["spike_sorting"], "force": False}, {"tasks": None, "force": True}]
+    payloads = [{name: event["payload"].get(name) for name in ("tasks", "force", "priority")} for event in asked]
+    assert payloads == [
+        {"tasks": ["spike_sorting"], "force": False, "priority": None},
+        {"tasks": None, "force": True, "priority": "now"},
+    ]
+
+
+def test_a_rerun_shows_what_it_would_ask_for_and_why(command: Command, done: Session, ranvier_database: Database) -> None:
+    before = len(ranvier_database.pending_events())
+    shown = command("rerun", "--subject", done.subject, "--status", "Complete", "--dry-run")
+    (line,) = [line for line in shown.stdout.splitlines() if done.reference in line]
+    assert line.split(maxsplit=2)[1:] == [TASK, f"{TASK} is Complete"]
+    assert "Would ask for runs of " in shown.stderr
+    assert len(ranvier_database.pending_events()) == before
+    answer = json.loads(command("rerun", str(done.path), "--task", TASK, "--only", "--json").stdout)
+    (event,) = [each for each in ranvier_database.pending_events() if each["key"].startswith(f"rerun:{answer['id']}")]
+    assert {name: event["payload"][name] for name in ("tasks", "downstream", "priority")} == {
+        "tasks": [TASK],
+        "downstream": False,
+        "priority": "now",
+    }
+    assert "Nothing matches" in command("rerun", done.reference, "--failure", "0123456789ab").stderr
+    for words in (("rerun", "--task", TASK), ("backfill", "plan", TASK)):
+        with pytest.raises(Exception, match="which sessions"):
+            command(*words)
+
+
+def test_a_backfill_from_its_plan_to_its_end(command: Command, done: Session, ranvier_database: Database) -> None:
+    shown = command("backfill", "plan", "raw_registration", "--subject", done.subject, "--version", "99", "--canary", "1")
+    assert "version 1.0.0 is now 99" in shown.stdout
+    assert " of CPU, " in shown.stdout
+    assert "not 99" in shown.stderr, "another version is installed here"
+    assert "last planned with" in shown.stderr
+    made = json.loads(command("backfill", "list", "--json").stdout)[0]
+    which = made["id"][:8]
+    assert f"`ranvier backfill start {which}`" in shown.stderr
+    assert command("backfill", "start", which).exit_code == 0
+    (event,) = [each for each in ranvier_database.pending_events() if made["tag"] in each["payload"].get("tags", [])]
+    assert (event["payload"]["tasks"], event["payload"]["priority"]) == ([TASK], "backfill")
+    assert "0 ended of 1 asked for" in command("backfill", "status", which).stdout
+    command("backfill", "stop", which)
+    (line,) = [line for line in command("backfill", "list").stdout.splitlines() if line.startswith(which)]
+    assert "stopped" in line
+    assert json.loads(command("backfill", "status", which, "--json").stdout)["report"]["ended"] == 1
+    with pytest.raises(Exception, match="no task nonsense is installed on this machine"):
+        command("backfill", "plan", "nonsense", "--subject", done.subject)
 
 
 def test_rerun_takes_up_what_was_given_up(command: Command, done: Session, ranvier_database: Database) -> None:
@@ -149,3 +208,29 @@ def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_ho
         Exception, match=r"has no session nobody/2026-01-15/001 \(`ranvier register .*nobody/2026-01-15/001` registers it\)"
     ):
         command("status", "nobody/2026-01-15/001")
+
+
+def test_a_token_that_the_database_does_not_know_is_named_with_its_mend(
+    command: Command, ranvier_home: Settings, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setenv("RANVIER_TOKEN", "f" * 40)
+    with pytest.raises(DatabaseRefused, match=r"does not know the token of RANVIER_TOKEN") as refused:
+        command("status")
+    assert (refused.value.status, len(recwarn)) == (403, 0)
+    assert "take it out" in refused.value.hint
+    monkeypatch.delenv("RANVIER_TOKEN")
+    kept = (ranvier_home.home / "secrets" / "token").read_text()
+    (ranvier_home.home / "secrets" / "token").write_text("f" * 40)
+    try:
+        with pytest.raises(DatabaseRefused, match=r"secrets/token"):
+            command("labs")
+    finally:
+        (ranvier_home.home / "secrets" / "token").write_text(kept)
+
+
+def test_an_id_of_no_session_is_said_to_be_none(command: Command) -> None:
+    for name in ("status", "run", "logs", "plan"):
+        with pytest.raises(SessionNotFound, match="has no session 00000000"):
+            command(name, "00000000-0000-0000-0000-000000000000")
+    with pytest.raises(DatabaseRefused, match="no such session: 00000000"):
+        command("rerun", "00000000-0000-0000-0000-000000000000")

@@ -12,8 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from ranvier import settings as settings_module
-from ranvier.cluster import Cluster, ClusterUnreachable, WorkLost, connect, misfit, resources_of
-from ranvier.declare import Resources
+from ranvier.cluster import Cluster, ClusterUnreachable, NeverFits, WorkLost, connect, misfit, resources_of
+from ranvier.declare import Output, Resources, task
+from ranvier.flows.tries import Failure, Tries
+from ranvier.instances import Instance
+from ranvier.priority import Priority
+from ranvier.retries import Cause, Retries
 from ranvier.services import services
 from ranvier.settings import Settings
 from ranvier.supervisor import read_state, up
@@ -52,6 +56,7 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture
 def cluster(dask: Settings) -> Iterator[Cluster]:
     made = Cluster(dask)
+    made.client.wait_for_workers(1, timeout=60)  # the test before may have killed it
     yield made
     made.close()
 
@@ -68,6 +73,18 @@ def by_value(function):
     import types
 
     return types.FunctionType(function.__code__, {"__builtins__": __builtins__}, function.__name__)
+
+
+def noted(order: dict) -> dict:
+    import time
+
+    began = time.time()
+    time.sleep(order["seconds"])
+    return {"name": order["name"], "began": began}
+
+
+def known_keys(dask_scheduler=None):
+    return list(dask_scheduler.tasks)
 
 
 def test_resources_that_are_not_needed_are_left_out() -> None:
@@ -100,6 +117,16 @@ def test_what_no_worker_can_fit_is_said_with_the_amounts(cluster) -> None:
     assert misfit(cluster.client, Resources(cpu=64, gpu=1, memory_gb=1)) == (
         "needs 64 CPU (2 at most here), 1 GPU (0 at most here); no worker of the cluster offers that"
     )
+
+
+def test_what_was_handed_in_while_no_worker_was_there_and_fits_none_that_comes_is_told(dask, cluster, monkeypatch) -> None:
+    monkeypatch.setattr("ranvier.cluster.FIT_S", 1.0)
+    os.kill(read_state(dask).services["dask-worker"].pid, signal.SIGKILL)
+    while cluster.client.scheduler_info(n_workers=-1)["workers"]:
+        time.sleep(0.05)
+    with pytest.raises(NeverFits, match="needs 64 CPU"):
+        cluster.run(by_value(slowly), {"seconds": 0}, key="giant-1", resources=Resources(cpu=64))
+    assert cluster.run(by_value(slowly), {"seconds": 0}, key="small-1", resources=SMALL) == {"seconds": 0}
 
 
 def test_an_exception_of_the_function_comes_back(cluster) -> None:
@@ -149,3 +176,74 @@ def _until_answered(settings: Settings) -> None:
             return
         time.sleep(0.2)
     raise AssertionError("the scheduler did not come back")
+
+
+def tries_of(cluster: Cluster, memory_gb: float, retries: Retries) -> Tries:
+    resources = Resources(memory_gb=memory_gb)
+
+    @task(version="1", outputs=[Output("alf/spikes.times.npy")], resources=resources, retries=retries)
+    def sort(job, batch: int = 60):
+        """Sorts."""
+
+    instance = Instance("sort", sort, "", {}, parameters={"batch": 60}, resources=resources, retries=retries)
+    return Tries(instance, cluster, "has never run")
+
+
+def test_a_try_after_running_out_of_memory_takes_less_and_gets_what_there_is(cluster: Cluster) -> None:
+    tries = tries_of(cluster, 1.5, Retries(times=3, wait_s=10, on_memory={"memory_gb": 2, "batch": 0.5}))
+    failure = Failure("MemoryError: 20 GB", Cause.MEMORY)
+    assert (tries.adjusted, tries.note) == ({}, "has never run")
+    waits, seen = [], []
+    while following := tries.after(failure):
+        waits.append(following.wait_s)
+        seen.append((tries.instance.resources.memory_gb, tries.adjusted["batch"]))
+    assert waits == [10, 20, 40]
+    assert seen == [(3.0, 30), (4.0, 15), (4.0, 8)], "the worker has 4 GB"
+    assert tries.note == "try 4 of 4, as it ran out of memory (MemoryError: 20 GB); with batch 15 -> 8"
+    assert tries.verdict(failure) == "MemoryError: 20 GB (tried 4 times)"
+
+
+def test_there_is_no_other_try_where_nothing_can_be_changed(cluster: Cluster) -> None:
+    whole = tries_of(cluster, 4.0, Retries(on_memory={"memory_gb": 2}))
+    assert whole.after(Failure("MemoryError: 20 GB", Cause.MEMORY)) is None, "it has all the memory that there is"
+    assert tries_of(cluster, 1.0, Retries()).after(Failure("MemoryError: 20 GB", Cause.MEMORY)) is None
+    assert tries_of(cluster, 1.0, Retries()).after(Failure("ValueError: no spikes", Cause.NONE)) is None
+    assert tries_of(cluster, 1.0, Retries(times=0)).after(Failure("refused", Cause.NETWORK)) is None
+
+
+def test_a_task_may_say_when_it_is_to_be_tried_again(cluster: Cluster) -> None:
+    following = tries_of(cluster, 1.0, Retries()).after(Failure("Again: the rig still writes", Cause.AGAIN, 3600.0))
+    assert following is not None
+    assert following.wait_s == 3600
+    assert following.message.endswith("UTC (try 2 of 4), as the task asks to be run again later (Again: the rig still writes)")
+
+
+def test_a_run_that_somebody_waits_for_goes_before_a_backfill_whatever_the_tasks(cluster) -> None:
+    whole = Resources(cpu=2, memory_gb=0.1)
+    began: dict[str, float] = {}
+
+    def hand_in(name: str, priority: int, seconds: float = 0.1) -> threading.Thread:
+        def run() -> None:
+            order = {"name": name, "seconds": seconds}
+            result = cluster.run(by_value(noted), order, key=name, resources=whole, priority=priority)
+            began[result["name"]] = result["began"]
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        until_known(cluster, name)
+        return thread
+
+    threads = [hand_in("blocking", 0, 3.0)]
+    threads += [hand_in(f"backfill-{task}", Priority.BACKFILL.for_dask(task)) for task in (10, 90)]
+    threads += [hand_in(f"now-{task}", Priority.NOW.for_dask(task)) for task in (10, 90)]
+    for thread in threads:
+        thread.join(60)
+    assert sorted(began, key=began.__getitem__) == ["blocking", "now-90", "now-10", "backfill-90", "backfill-10"]
+
+
+def until_known(cluster: Cluster, key: str) -> None:
+    """Wait until the scheduler has been told of a key."""
+    end = time.monotonic() + 30
+    while key not in cluster.client.run_on_scheduler(by_value(known_keys)):
+        assert time.monotonic() < end
+        time.sleep(0.02)

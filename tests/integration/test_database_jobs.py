@@ -7,9 +7,13 @@ import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+import requests
+
+from ranvier.client import Database
 
 SERIAL = itertools.count(1)
 
@@ -188,9 +192,183 @@ def test_expired_lease_is_given_back_once(live_database: Any, session: str) -> N
     assert closed["status"] == "Errored"
     assert "the worker fell silent" in closed["reason"]
     events = live_database.request("GET", f"/events?session={session}&kind=task.returned").json()["results"]
-    assert [event["payload"]["name"] for event in events] == ["a"]
+    assert [event["payload"] for event in events] == [{"given_back": {"a": 1}, "tasks": ["a"], "downstream": True}]
     assert claim(live_database, task)["number"] == 2
     assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"}).status_code == 409
+
+
+def fallen_silent(database: Any, session: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A task that was given back, and its attempt."""
+    (task,) = plan(database, session, {"name": "a"})
+    attempt = claim(database, task, lease_s=0.05)
+    time.sleep(0.1)
+    assert task["id"] in database.request("POST", "/expired-leases", {}).json()
+    return task, attempt
+
+
+def test_attempt_that_fell_silent_comes_back_while_nobody_has_claimed_its_task(live_database: Any, session: str) -> None:
+    task, attempt = fallen_silent(live_database, session)
+    assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"progress": 0.5, "lease_s": 60}).status_code == 200
+    row = live_database.request("GET", f"/tasks/{task['id']}").json()
+    assert (row["status"], row["attempt"], row["leased"], row["reason"]) == ("Started", 1, True, "")
+    again = live_database.request("GET", f"/attempts/{attempt['id']}").json()
+    assert (again["status"], again["reason"], again["error_type"], again["finished"]) == ("Started", "", "", None)
+    assert live_database.request("POST", "/attempts", {"task": task["id"], "worker": "w", "after": 1}).status_code == 409
+    assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"}).status_code == 200
+
+
+@pytest.mark.parametrize("verdict", ["Complete", "Errored"])
+def test_late_verdict_is_taken_while_nobody_has_claimed_the_task(live_database: Any, session: str, verdict: str) -> None:
+    task, attempt = fallen_silent(live_database, session)
+    told = {"status": verdict, "reason": "in the end", "error_type": "", "wall_s": 2.0}
+    first, again = (live_database.request("PATCH", f"/attempts/{attempt['id']}", told) for _ in range(2))
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json() == again.json()
+    row = live_database.request("GET", f"/tasks/{task['id']}").json()
+    assert (row["status"], row["reason"], row["time_elapsed_secs"]) == (verdict, "in the end", 2.0)
+
+
+@pytest.mark.parametrize("told", [{"lease_s": 60}, {"status": "Complete"}, {"status": "Errored"}])
+def test_attempt_that_fell_silent_is_refused_once_another_has_claimed(live_database: Any, session: str, told: dict[str, Any]) -> None:
+    task, attempt = fallen_silent(live_database, session)
+    claim(live_database, task)
+    answer = live_database.request("PATCH", f"/attempts/{attempt['id']}", told)
+    assert answer.status_code == 409
+    assert "fell silent" in answer.json()["detail"]
+    assert live_database.request("GET", f"/tasks/{task['id']}").json()["attempt"] == 2
+
+
+def test_attempt_that_fell_silent_is_refused_where_its_task_was_abandoned(live_database: Any, session: str) -> None:
+    task, attempt = fallen_silent(live_database, session)
+    live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Abandoned"})
+    for told in ({"lease_s": 60}, {"status": "Complete"}):
+        assert live_database.request("PATCH", f"/attempts/{attempt['id']}", told).status_code == 409
+
+
+def test_coming_back_and_claiming_anew_at_once_has_one_winner(live_database: Any, session: str) -> None:
+    for _ in range(8):
+        session = live_database.make("/sessions", {"subject": "JOBS_001", "start_time": "2026-06-05T09:00:00", "number": next(SERIAL)})[
+            "id"
+        ]
+        task, attempt = fallen_silent(live_database, session)
+        ask = {"task": task["id"], "worker": "other", "after": 1}
+        with ThreadPoolExecutor(2) as pool:
+            back = pool.submit(live_database.request, "PATCH", f"/attempts/{attempt['id']}", {"lease_s": 60})
+            new = pool.submit(live_database.request, "POST", "/attempts", ask)
+        assert sorted((back.result().status_code, new.result().status_code)) in ([200, 409], [201, 409])
+
+
+def test_tasks_of_a_session_that_fall_silent_together_are_one_event_each_time(live_database: Any, session: str) -> None:
+    rows = plan(live_database, session, {"name": "a"}, {"name": "b"})
+    attempts = [claim(live_database, row, lease_s=0.05) for row in rows]
+    for turn in (1, 2):
+        time.sleep(0.1)
+        live_database.request("POST", "/expired-leases", {})
+        events = live_database.request("GET", f"/events?session={session}&kind=task.returned").json()["results"]
+        assert [event["payload"]["given_back"] for event in events] == [{"a": 1, "b": 1}] * turn
+        for attempt in attempts:
+            assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"lease_s": 0.05}).status_code == 200
+
+
+def fall_silent(database: Any, task: dict[str, Any]) -> None:
+    """One attempt whose lease runs out."""
+    claim(database, task, lease_s=0.02)
+    time.sleep(0.05)
+    database.request("POST", "/expired-leases", {})
+
+
+def test_a_task_that_falls_silent_again_and_again_is_given_up(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    for _ in range(3):
+        fall_silent(live_database, task)
+        assert live_database.request("GET", f"/tasks/{task['id']}").json()["status"] == "Waiting"
+    fall_silent(live_database, task)
+    row = live_database.request("GET", f"/tasks/{task['id']}").json()
+    assert row["status"] == "Errored"
+    assert row["reason"].startswith("given up: its worker fell silent 4 times in a row, in attempts 1 to 4")
+    assert live_database.request("GET", f"/events?session={session}&kind=task.returned").json()["count"] == 3
+    plan(live_database, session, {"name": "a", "status": "Waiting"})
+    fall_silent(live_database, task)
+    assert "fell silent 5 times in a row" in live_database.request("GET", f"/tasks/{task['id']}").json()["reason"], "one more chance"
+
+
+def test_an_overdue_task_that_was_silent_too_often_is_not_claimed_over(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    for _ in range(4):
+        claim(live_database, task, lease_s=0.02)
+        time.sleep(0.05)
+    answer = live_database.request("POST", "/attempts", {"task": task["id"], "worker": "w", "after": 4})
+    assert answer.status_code == 409
+    assert "given up: its worker fell silent 4 times in a row" in answer.json()["detail"]
+    assert live_database.request("GET", f"/tasks/{task['id']}").json()["status"] == "Errored"
+
+
+def qc_of(database: Any, session: str) -> tuple[str, Any, Any]:
+    """QC of a session, what it lost, and QC of its probe01."""
+    found = database.request("GET", f"/sessions/{session}").json()
+    insertion = next(each for each in found["probe_insertion"] if each["name"] == "probe01")
+    return found["qc"], (found["extended_qc"] or {}).get("_pipeline_lost"), (insertion["json"] or {}).get("qc")
+
+
+def end(database: Any, task: dict[str, Any], status: str, outcome: str = "PASS") -> None:
+    """Claim a task and hand in a verdict, with a quality check unless it failed."""
+    attempt = claim(database, task, after=database.request("GET", f"/tasks/{task['id']}").json()["attempt"])
+    qc = {"outcome": outcome, "checks": {}} if status != "Errored" else None
+    assert database.request("PATCH", f"/attempts/{attempt['id']}", {"status": status, "qc": qc}).ok
+
+
+def test_a_probe_lost_to_an_error_shows_in_the_qc_until_it_is_mended(live_database: Any, session: str) -> None:
+    for probe in ("probe00", "probe01"):
+        live_database.make("/insertions", {"session": session, "name": probe})
+    planned = [
+        {"name": "sort[probe00]", "executable": "sort", "device": "probe00"},
+        {"name": "sort[probe01]", "executable": "sort", "device": "probe01"},
+        {"name": "units[probe01]", "executable": "units", "device": "probe01", "parents": ["sort[probe01]"], "level": 1},
+        {"name": "giant", "status": "Held", "reason": "needs 512 CPU"},
+    ]
+    good, bad, child, _ = plan(live_database, session, *planned)
+    end(live_database, good, "Complete")
+    assert qc_of(live_database, session) == ("PASS", None, None)
+    end(live_database, bad, "Errored")
+    assert qc_of(live_database, session) == ("FAIL", ["sort[probe01]"], "FAIL")
+    live_database.request("PATCH", f"/tasks/{child['id']}", {"status": "Held", "reason": "sort[probe01] is Errored"})
+    assert qc_of(live_database, session) == ("FAIL", ["sort[probe01]", "units[probe01]"], "FAIL")
+    plan(live_database, session, *({**item, "status": "Waiting"} for item in planned[1:3]))
+    assert qc_of(live_database, session) == ("FAIL", ["sort[probe01]", "units[probe01]"], "FAIL"), "it is only being tried again"
+    end(live_database, bad, "Complete", "WARNING")
+    assert row_of(live_database, bad)["qc"] == "WARNING"
+    assert qc_of(live_database, session) == ("FAIL", ["units[probe01]"], "FAIL")
+    end(live_database, child, "Complete")
+    assert qc_of(live_database, session) == ("WARNING", None, "WARNING")
+
+
+def test_what_a_person_found_bad_does_not_become_good(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    live_database.request("PATCH", f"/sessions/{session}", {"qc": "CRITICAL"})
+    end(live_database, task, "Errored")
+    assert live_database.request("GET", f"/sessions/{session}").json()["qc"] == "CRITICAL"
+    end(live_database, task, "Complete")
+    assert live_database.request("GET", f"/sessions/{session}").json()["qc"] == "CRITICAL"
+
+
+def test_a_reason_is_given_only_while_the_task_stands_there(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    client = Database(live_database.url, live_database.settings.secret("token"))
+    client.explain(task["id"], "waits for 2 CPU", "Waiting")
+    assert client.task(task["id"])["reason"] == "waits for 2 CPU"
+    claim(live_database, task)
+    client.explain(task["id"], "waits for 2 CPU", "Waiting")
+    assert (client.task(task["id"])["status"], client.task(task["id"])["reason"]) == ("Started", "")
+
+
+def test_a_flow_run_that_is_being_stopped_does_not_set_its_cancelled_task_waiting(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    client = Database(live_database.url, live_database.settings.secret("token"))
+    attempt = claim(live_database, task)
+    client.cancel(session=session, by="olivier")
+    client.report(attempt["id"], status="Errored", reason="cancelled by olivier")
+    client.explain(task["id"], "tried again, as the worker was lost", "Waiting,Errored", "Waiting")
+    assert (client.task(task["id"])["status"], client.task(task["id"])["reason"]) == ("Errored", "cancelled by olivier")
 
 
 def test_overdue_task_can_be_claimed_over(live_database: Any, session: str) -> None:
@@ -200,6 +378,17 @@ def test_overdue_task_can_be_claimed_over(live_database: Any, session: str) -> N
     second = claim(live_database, task)
     assert (first["number"], second["number"]) == (1, 2)
     assert live_database.request("GET", f"/attempts/{first['id']}").json()["status"] == "Errored"
+
+
+def test_who_takes_over_a_silent_task_does_not_where_it_was_given_up_meanwhile(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    claim(live_database, task, lease_s=0.05)
+    time.sleep(0.1)
+    second = claim(live_database, task, after=1, takes_over=True, lease_s=0.05)
+    live_database.request("PATCH", f"/attempts/{second['id']}", {"status": "Errored", "reason": "given up"})
+    body = {"task": task["id"], "worker": "w", "after": 2}
+    assert live_database.request("POST", "/attempts", {**body, "takes_over": True}).status_code == 409
+    assert live_database.request("POST", "/attempts", body).status_code == 201
 
 
 def test_ibllib_worker_patches_its_way_through(live_database: Any, session: str) -> None:
@@ -279,3 +468,156 @@ def test_many_writers_at_once_and_none_finds_the_database_locked(live_database: 
         codes = [code for codes in pool.map(work, attempts) for code in codes]
     assert Counter(codes) == {200: 16 * 6}
     assert len(live_database.request("GET", f"/sessions/{session}").json()["extended_qc"]) == 32, "no QC of another task was overwritten"
+
+
+def row_of(database: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """A task as it stands."""
+    return database.request("GET", f"/tasks/{task['id']}").json()
+
+
+def test_cancelling_a_flow_run_stops_what_it_has_planned_and_nothing_else(live_database: Any, session: str) -> None:
+    mine = [{"name": name} for name in ("runs", "waits", "done")]
+    body = {"session": session, "tasks": [*mine, {"name": "held", "status": "Held", "reason": "no GPU"}], "flow_run": "mine"}
+    runs, waits, done, held = live_database.make("/plans", body)
+    other = plan(live_database, session, {"name": "other"})[0]
+    finished = claim(live_database, done, flow_run="mine")
+    live_database.request("PATCH", f"/attempts/{finished['id']}", {"status": "Complete"})
+    attempt = claim(live_database, runs, flow_run="mine")
+    stopped = live_database.request("POST", "/cancellations", {"flow_run": "mine", "by": "someone"}).json()
+    assert {row["name"] for row in stopped} == {"runs", "waits"}
+    assert (row_of(live_database, runs)["status"], row_of(live_database, runs)["cancelled_by"]) == ("Started", "someone")
+    assert (row_of(live_database, waits)["status"], row_of(live_database, waits)["reason"]) == (
+        "Held",
+        "cancelled by someone before it started",
+    )
+    assert row_of(live_database, held)["reason"] == "no GPU"
+    assert row_of(live_database, done)["status"] == "Complete"
+    assert row_of(live_database, other)["status"] == "Waiting"
+    beat = live_database.request("PATCH", f"/attempts/{attempt['id']}", {"lease_s": 10}).json()
+    assert (beat["cancel_requested"], beat["cancelled_by"]) == (True, "someone")
+    assert live_database.request("POST", "/cancellations", {"flow_run": "mine"}).json() == [], "the second time there is nothing to stop"
+
+
+def test_what_was_cancelled_starts_when_it_is_planned_again_and_not_before(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task)
+    live_database.request("POST", "/cancellations", {"session": session, "by": "someone"})
+    live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Errored", "reason": "cancelled by someone"})
+    refused = live_database.request("POST", "/attempts", {"task": task["id"], "worker": "late", "after": 1})
+    assert refused.status_code == 409
+    assert "a was cancelled by someone" in refused.text
+    assert plan(live_database, session, {"name": "a", "status": "Waiting"})[0]["cancelled_by"] == ""
+    assert claim(live_database, task)["number"] == 2
+
+
+def test_a_verdict_that_comes_after_all_is_taken_and_unmarks_the_task(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task)
+    live_database.request("POST", "/cancellations", {"session": session})
+    live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"})
+    row = row_of(live_database, task)
+    assert (row["status"], row["cancel_requested"], row["cancelled_by"]) == ("Complete", False, "")
+
+
+def test_a_cancelled_task_whose_worker_falls_silent_is_not_given_back(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task, lease_s=0.01)
+    live_database.request("POST", "/cancellations", {"session": session, "by": "someone"})
+    time.sleep(0.1)
+    assert task["id"] not in live_database.request("POST", "/expired-leases", {}).json()
+    row = row_of(live_database, task)
+    assert (row["status"], row["reason"]) == ("Errored", "cancelled by someone; its worker fell silent")
+    events = live_database.request("GET", f"/events?session={session}").json()["results"]
+    assert [event["kind"] for event in events] == ["session.registered", "session.cancelled"]
+    assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"lease_s": 10}).status_code == 409
+
+
+def test_cancelling_a_session_tells_prefect_and_withdraws_what_was_asked_for(live_database: Any, session: str) -> None:
+    asked = {"kind": "session.requested", "session": session, "key": f"{session}:again"}
+    live_database.make("/events", asked)
+    live_database.request("POST", "/cancellations", {"session": session, "by": "someone"})
+    registered, requested, cancelled = live_database.request("GET", f"/events?session={session}").json()["results"]
+    assert registered["delivered"]
+    assert requested["error"] == "cancelled by someone before it was delivered"
+    assert (cancelled["kind"], cancelled["delivered"], cancelled["payload"]) == ("session.cancelled", None, {"by": "someone"})
+
+
+def test_single_tasks_are_cancelled_by_their_name_or_that_of_an_instance(live_database: Any, session: str) -> None:
+    tasks = [{"name": f"sort[probe0{n}]", "executable": "sort"} for n in range(2)]
+    plan(live_database, session, *tasks, {"name": "lick", "executable": "lick"})
+
+    def cancelled(*names: str) -> set[str]:
+        return {row["name"] for row in live_database.request("POST", "/cancellations", {"session": session, "tasks": names}).json()}
+
+    assert cancelled("sort[probe01]") == {"sort[probe01]"}
+    assert cancelled("sort") == {"sort[probe00]"}
+    assert [event["kind"] for event in live_database.request("GET", f"/events?session={session}").json()["results"]] == [
+        "session.registered"
+    ]
+    unknown = live_database.request("POST", "/cancellations", {"session": session, "tasks": ["sorting"]})
+    assert unknown.status_code == 400
+    assert "no task sorting in this session; it has lick, sort" in unknown.text
+
+
+@pytest.mark.parametrize("body", [{}, {"session": "00000000-0000-0000-0000-000000000000"}, {"flow_run": "a", "tasks": ["b"]}])
+def test_a_cancellation_says_of_what(live_database: Any, body: dict[str, Any]) -> None:
+    assert live_database.request("POST", "/cancellations", body).status_code == 400
+
+
+class Form(HTMLParser):
+    """What a browser would send back of the session's form as it was shown."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: list[tuple[str, str]] = []
+        self.buttons: set[str] = set()
+        self._open = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        """Take up inputs and chosen options; text follows in `handle_data`."""
+        read = {name: value or "" for name, value in attributes}
+        kind = read.get("type", "")
+        if tag == "button" or kind == "submit":
+            self.buttons.add(read.get("name", ""))
+        elif tag == "input" and (kind not in ("checkbox", "radio") or "checked" in read):
+            self.fields.append((read.get("name", ""), read.get("value", "")))
+        elif tag in ("select", "textarea"):
+            self._open = read.get("name", "")
+            self.fields += [(self._open, "")] if tag == "textarea" else []
+        elif tag == "option" and "selected" in read:
+            self.fields.append((self._open, read.get("value", "")))
+
+    def handle_data(self, data: str) -> None:
+        """The text of a text area."""
+        if self.fields and self.fields[-1] == (self._open, "") and self.lasttag == "textarea":
+            self.fields[-1] = (self._open, data.strip())
+
+
+def test_a_session_is_cancelled_from_its_admin_page(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    page = f"{live_database.url}/admin/actions/session/{session}/change/"
+    with requests.Session() as browser:
+        login = browser.get(page)
+        password = live_database.settings.secret("admin_password")
+        form = dict(Form(login.text).fields) | {"username": "admin", "password": password}
+        shown = Form(browser.post(login.url, data=form, headers={"Referer": login.url}).text)
+        assert "_cancel_session" in shown.buttons
+        answer = browser.post(page, data=[*shown.fields, ("_cancel_session", "1")], headers={"Referer": page})
+    assert "cancelled a" in answer.text
+    assert "_cancel_session" not in Form(answer.text).buttons
+    assert row_of(live_database, task)["reason"] == "cancelled by admin before it started"
+
+
+def test_plan_made_before_an_attempt_ended_is_refused_whole(live_database: Any, session: str) -> None:
+    (task, _) = plan(live_database, session, {"name": "a"}, {"name": "b"})
+    attempt = claim(live_database, task)
+    live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"})
+    stale = {"session": session, "tasks": [{"name": "b", "ram": 7, "seen": 0}, {"name": "a", "status": "Waiting", "seen": 0}]}
+    answer = live_database.request("POST", "/plans", stale)
+    assert answer.status_code == 409
+    assert "attempted since the plan was made: a;" in answer.json()["detail"]
+    rows = {row["name"]: row for row in live_database.request("GET", f"/tasks?session={session}").json()["results"]}
+    assert (rows["a"]["status"], rows["b"]["ram"]) == ("Complete", None)
+    (row,) = plan(live_database, session, {"name": "a", "status": "Waiting", "seen": attempt["number"]})
+    assert row["status"] == "Waiting"

@@ -20,6 +20,7 @@ import pytest
 import requests
 from one.api import ONE, OneAlyx
 from one.registration import RegistrationClient
+from PIL import Image
 
 SUBJECT = "ONE_001"
 NEW_USER = """
@@ -208,3 +209,35 @@ def test_unknown_subject_is_refused_before_anything_is_written(client: OneAlyx, 
     folder.mkdir(parents=True)
     with pytest.raises(Exception, match="nobody"):
         RegistrationClient(one=client).register_session(folder)
+
+
+def test_weight_water_and_notes_of_a_session_are_written_down_with_one(client: OneAlyx, session: tuple[str, Path], tmp_path: Path) -> None:
+    eid, _ = session
+    registration = RegistrationClient(one=client)
+    weighing = registration.register_weight(SUBJECT, 25.1, date_time="2026-05-01T09:00:00")
+    assert (weighing["weight"], weighing["user"], weighing["date_time"]) == (25.1, "admin", "2026-05-01T09:00:00")
+    water = registration.register_water_administration(SUBJECT, 0.7, session=eid)
+    assert (water["water_administered"], water["water_type"], water["session"]) == (0.7, "Water", eid)
+    detail = client.alyx.rest("sessions", "read", eid)
+    assert [each["water_administered"] for each in detail["wateradmin_session_related"]] == [0.7]
+    assert client.alyx.rest("subjects", "read", SUBJECT)["weighings"][0]["weight"] == 25.1
+
+    figure = tmp_path / "raster.png"
+    Image.new("RGB", (20, 10)).save(figure)
+    fields = {"user": "admin", "content_type": "session", "object_id": eid, "text": "raster"}
+    with figure.open("rb") as file:
+        note = client.alyx.rest("notes", "create", data=fields, files={"image": file})
+    assert [each["id"] for each in client.alyx.rest("notes", "list", django=f"object_id,{eid}")] == [note["id"]]
+
+
+def test_places_are_written_and_searched_with_one(client: OneAlyx, session: tuple[str, Path]) -> None:
+    eid, _ = session
+    pid = client.eid2pid(eid)[0][0]
+    place = {"x": 1.0, "y": 2.0, "z": 3.0, "depth": 4.0, "theta": 5.0, "phi": 6.0, "roll": 0.0}
+    track = {"probe_insertion": str(pid), "provenance": "Histology track", "coordinate_system": "IBL-Allen", **place}
+    trajectory = client.alyx.rest("trajectories", "create", data=track)
+    row = {"trajectory_estimate": trajectory["id"], "x": 1, "y": 1, "z": 1, "axial": 20, "lateral": 16, "brain_region": 382}
+    client.alyx.rest("channels", "create", data=[row])
+    assert [str(found) for found in client.search(atlas_acronym="CA", query_type="remote")] == [eid]
+    assert [str(found) for found in client.search_insertions(atlas_acronym="CA1", query_type="remote")] == [str(pid)]
+    assert len(client.search(atlas_acronym="VISp", query_type="remote")) == 0

@@ -47,7 +47,35 @@ def test_every_endpoint_of_ours_and_of_alyx_is_in_the_schema(schema: dict[str, A
     first = {path.strip("/").split("/")[0] for path in schema["paths"]}
     alyx = {"auth-token", "check-protected", "data-formats", "data-repository", "dataset-types", "datasets", "files", "insertions", "labs"}
     alyx |= {"locations", "procedures", "projects", "register-file", "revisions", "sessions", "subjects", "tags", "tasks", "users"}
-    assert first == alyx | {"me", "plans", "attempts", "events", "expired-leases"}
+    ours = {"me", "lab-servers", "plans", "attempts", "events", "cancellations", "expired-leases", "task-counts", "failures", "pauses"}
+    ours |= {"reruns", "rerun-sessions", "backfills", "backfill-sessions"}
+    ours |= {
+        "species",
+        "strains",
+        "sources",
+        "lines",
+        "alleles",
+        "sequences",
+        "zygosity-rules",
+        "genotype-tests",
+        "breeding-pairs",
+        "litters",
+    }
+    ours |= {
+        "subject-requests",
+        "cages",
+        "cage-stays",
+        "humane-end-points",
+        "growth-references",
+        "virus-injections",
+        "other-actions",
+        "culls",
+    }
+    alyx |= {"brain-regions", "channels", "chronic-insertions", "data-notices", "data-repository-type", "downloads", "fields-of-view"}
+    alyx |= {"fov-location", "imaging-stack", "new-download", "notes", "surgeries", "trajectories", "water-administrations"}
+    alyx |= {"water-requirement", "water-restricted-subjects", "water-restriction", "water-type", "weighings"}
+    alyx |= {"cache", "cache.zip", "sync-file-status"}
+    assert first == alyx | ours
 
 
 def test_filters_that_one_completes_are_named(schema: dict[str, Any]) -> None:
@@ -392,3 +420,34 @@ def test_json_that_no_database_stores_is_refused(live_database: Any, text: str) 
     answer = requests.post(f"{live_database.url}/tags", data=body, headers=headers, timeout=60)
     assert answer.status_code == 400, answer.text[:300]
     assert "detail" in answer.json()
+
+
+def test_a_dataset_of_a_list_is_the_one_that_is_read_by_itself(live_database: Any, session: dict[str, Any]) -> None:
+    for tag in ("list_public", "list_protected"):
+        live_database.make("/tags", {"name": tag, "public": tag == "list_public", "protected": tag == "list_protected"})
+    live_database.make("/data-repository", {"name": "not_served"})
+    names = ["alf/#2026-01-01#/spikes.times.npy", "alf/spikes.times.npy"]
+    facts = {"qc": ["PASS", "FAIL"], "filesizes": [3, None], "versions": ["1.0", ""], "name": "not_served"}
+    found = live_database.make("/register-file", {"path": f"{SUBJECT}/{DAY}/001/listed", "filenames": names, **facts})
+    changed = {"tags": ["list_protected", "list_public"], "json": {"key": [1, None]}}
+    assert live_database.request("PATCH", f"/datasets/{found[0]['id']}", changed).ok
+    kinds = {"dataset_type": "spikes.times", "data_format": "npy"}
+    alone = live_database.make("/datasets", {"name": "spikes.times.npy", **kinds})
+    listed = live_database.request("GET", f"/datasets?session={session['id']}&limit=1000").json()["results"]
+    listed += live_database.request("GET", f"/datasets?id={alone['id']}").json()["results"]
+    assert {row["id"] for row in listed} >= {alone["id"], *(row["id"] for row in found)}
+    for row in listed:
+        one = live_database.request("GET", f"/datasets/{row['id']}").json()
+        assert row == one
+
+
+def test_a_session_of_a_list_is_the_one_that_is_read_by_itself(live_database: Any, session: dict[str, Any]) -> None:
+    for name in ("list_b", "list_a"):
+        live_database.make("/projects", {"name": name})
+    assert live_database.request("PATCH", f"/sessions/{session['id']}", {"projects": ["list_b", "list_a"]}).ok
+    listed = live_database.request("GET", f"/sessions?subject={SUBJECT}&django=projects__name__startswith,list_").json()
+    whole = live_database.request("GET", f"/sessions/{session['id']}").json()
+    fields = ("id", "subject", "start_time", "number", "lab", "projects", "url", "task_protocol")
+    assert listed["count"] == 1
+    assert listed["results"] == [{field: whole[field] for field in fields}]
+    assert listed["results"][0]["projects"] == ["list_a", "list_b"]

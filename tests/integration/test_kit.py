@@ -59,6 +59,7 @@ def test_discovery_finds_what_pip_installed(packages: tuple[list[Path], dict[str
         assert source in line
 
 
+@pytest.mark.heavy
 def test_the_packages_own_tests_pass(packages: tuple[list[Path], dict[str, str]]) -> None:
     folders, environment = packages
     tests = [str(folder / "tests") for folder in folders]

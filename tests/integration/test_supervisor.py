@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,16 +19,19 @@ import psutil
 import pytest
 
 from ranvier import settings as settings_module
+from ranvier import supervisor as supervisor_module
+from ranvier.health import Unknown
+from ranvier.service_logs import cut
 from ranvier.services import Port, Service, environment
 from ranvier.settings import Settings
 from ranvier.supervisor import Event, SupervisorError, read_state, up
 
-#: Stays up, with a leashed child in a process group of its own, as an attempt on a Dask worker is.
+#: Stays up, with a daemon that has left its session and lost its parent.
 SERVE = """
 import pathlib, subprocess, sys, time
-from ranvier.leash import leashed
-child = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
-subprocess.Popen(leashed([sys.executable, "-c", child, sys.argv[1]]), start_new_session=True)
+daemon = "import os, time; os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
+subprocess.run([sys.executable, "-c", daemon], check=True)
+pathlib.Path(sys.argv[1]).touch()
 time.sleep(600)
 """
 
@@ -129,6 +134,62 @@ def test_a_service_that_dies_is_started_again(settings, run) -> None:
     assert ("base", "died") in running.told()
 
 
+#: Shows every 0.1 s that it lives; given a second word, only once, and uses a core from then on.
+BEAT = """
+import pathlib, sys, time
+while True:
+    pathlib.Path(sys.argv[1]).touch()
+    while sys.argv[2:]: pass
+    time.sleep(0.1)
+"""
+
+
+def beating(settings: Settings, *words: str, **fields: object) -> Service:
+    """A service that must show its life every second."""
+    path = settings.home / "base.up"
+    service = serving(settings, "base", silence_s=1.0, **fields)
+    return replace(service, command=(sys.executable, "-c", BEAT, str(path), *words))
+
+
+def test_a_service_that_hangs_is_started_again(settings, run) -> None:
+    running = run([beating(settings)])
+    assert running.ready.wait(20)
+    first = read_state(settings).services["base"].pid
+    os.kill(first, signal.SIGSTOP)
+    until(lambda: running.told().count(("base", "healthy")) == 2, 40)
+    state = read_state(settings).services["base"]
+    assert state.pid != first
+    assert state.restarts == 1
+    assert re.match(r"it did not answer for \d+ s and did nothing: .*base.up is not there", state.reason)
+    assert f"base died {state.reason}" in (settings.home / "logs" / "supervisor.log").read_text()
+    assert not psutil.pid_exists(first)
+
+
+def test_a_service_that_is_busy_has_more_time(settings, run) -> None:
+    running = run([beating(settings, "busy")])
+    assert running.ready.wait(20)
+    until(lambda: ("base", "died") in running.told(), 40)
+    silent_s = re.match(r"it did not answer for (\d+) s and was busy", read_state(settings).services["base"].reason)[1]
+    assert int(silent_s) >= 5
+
+
+def test_a_service_is_not_to_blame_for_another(settings, run) -> None:
+    """The one that is needed hangs; the other, which is asked about through it, lives on."""
+
+    def asked_through_the_first(since: float) -> str:
+        return Unknown("it does not answer") if first.answers(since) else ""
+
+    first = beating(settings)
+    second = serving(settings, "top", needs=("base",), silence_s=1.0)
+    through = serving(settings, "far", silence_s=1.0)
+    running = run([first, replace(second, answers=first.answers), replace(through, answers=asked_through_the_first)])
+    assert running.ready.wait(20)
+    os.kill(read_state(settings).services["base"].pid, signal.SIGSTOP)
+    until(lambda: running.told().count(("base", "healthy")) == 2, 40)
+    time.sleep(2.0)
+    assert {service for service, kind in running.told() if kind == "died"} == {"base"}
+
+
 def test_a_step_that_fails_is_named_with_the_end_of_its_log(settings) -> None:
     broken = Service("setup", (sys.executable, "-c", "raise SystemExit('no such table: sessions')"), once=True)
     with pytest.raises(SupervisorError, match=r"setup died 3 times.*\n.*no such table: sessions(.|\n)*setup\.log"):
@@ -180,6 +241,22 @@ def test_logs_of_earlier_runs_are_kept(settings) -> None:
     assert (logs / "setup.log.1").read_text() == "turn 0\n"
 
 
+def test_the_log_of_a_running_service_is_cut(settings, run, monkeypatch) -> None:
+    monkeypatch.setattr(supervisor_module, "cut", functools.partial(cut, largest=10_000))
+    monkeypatch.setattr(supervisor_module, "LOGS_S", 0.05)
+    talk = "import itertools, time\nfor line in itertools.count(): print('line', line, flush=True); time.sleep(0.00002)"
+    running = run([Service("talker", (sys.executable, "-c", talk))])
+    log = settings.home / "logs" / "talker.log"
+    until(lambda: log.with_name("talker.log.5").exists())
+    time.sleep(1)
+    running.end()
+    assert sorted(path.name for path in log.parent.glob("talker*")) == ["talker.log", *(f"talker.log.{age}" for age in range(1, 6))]
+    assert all(path.stat().st_size < 20_000 for path in log.parent.glob("talker.log.*"))
+    whole = log.with_name("talker.log.1").read_text().splitlines()[1:-1]
+    numbers = [int(line.removeprefix("line ")) for line in whole]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
 def _stop_when_ready(settings: Settings) -> threading.Event:
     stop = threading.Event()
     log = settings.home / "logs" / "supervisor.log"
@@ -218,7 +295,7 @@ def supervisor(settings):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_everything_within_seconds(settings, supervisor, number) -> None:
-    assert len(of_this_home(settings)) >= 2
+    until(lambda: len(of_this_home(settings)) == 4)  # the supervisor, the service, its leash and its daemon
     began = time.monotonic()
     supervisor.send_signal(number)
     assert supervisor.wait(10) == 0
@@ -227,16 +304,16 @@ def test_signals_stop_everything_within_seconds(settings, supervisor, number) ->
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(settings, supervisor) -> None:
-    assert len(of_this_home(settings)) == 3
+    assert len(of_this_home(settings)) == 4
     supervisor.kill()
     supervisor.wait()
-    until(lambda: of_this_home(settings) == [], 5)
+    until(lambda: of_this_home(settings) == [])
     assert read_state(settings) is None
 
 
 def test_what_a_killed_supervisor_left_does_not_hinder_the_next(settings, supervisor) -> None:
     supervisor.kill()
     supervisor.wait()
-    until(lambda: of_this_home(settings) == [], 5)
+    until(lambda: of_this_home(settings) == [])
     up(settings, [Service("setup", (sys.executable, "-c", ""), once=True)], stop_event=_stop_when_ready(settings))
     assert "every service answers" in (settings.home / "logs" / "supervisor.log").read_text()

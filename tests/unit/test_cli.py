@@ -39,7 +39,22 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
     shown = ranvier("--help", home=tmp_path).stdout
-    for command in ("up", "demo", "simulate", "register", "plan", "run", "rerun", "status", "logs", "tasks", "labs", "doctor"):
+    for command in (
+        "up",
+        "demo",
+        "simulate",
+        "register",
+        "plan",
+        "run",
+        "rerun",
+        "backfill",
+        "status",
+        "logs",
+        "tasks",
+        "labs",
+        "db",
+        "doctor",
+    ):
         assert f" {command} " in shown
 
 

@@ -17,10 +17,10 @@ from ranvier.overview import verdict
         ("Complete Complete", "CRITICAL", False, "Done, but its quality is CRITICAL."),
         ("Complete Incomplete", "PASS", False, "Done, but 1 of 2 tasks left out part of their outputs."),
         ("Complete Started Waiting", "NOT_SET", None, "Not done yet: 1 of 3 tasks are done, 1 running, 1 to come."),
-        ("Errored Waiting", "NOT_SET", None, "Not done yet: 0 of 2 tasks are done, 1 to come; 1 errored."),
-        ("Complete Errored Held Held", "PASS", False, "Not done: 1 of 4 tasks are done, but 1 errored, 2 held."),
+        ("Errored Waiting", "NOT_SET", None, "Not done yet: 0 of 2 tasks are done, 1 to come; 1 errored (task0)."),
+        ("Complete Errored Held Held", "PASS", False, "Not done: 1 of 4 tasks are done, but 1 errored (task1), 2 held."),
         ("Abandoned Complete", "PASS", True, "Done, and its quality is good (1 abandoned)."),
     ],
 )
 def test_the_verdict(statuses: str, qc: str, good: bool | None, sentence: str) -> None:
-    assert verdict([{"status": status} for status in statuses.split()], qc) == (good, sentence)
+    assert verdict([{"name": f"task{index}", "status": status} for index, status in enumerate(statuses.split())], qc) == (good, sentence)

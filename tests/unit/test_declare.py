@@ -93,6 +93,7 @@ OUT = [Output("alf/a.npy")]
         (fine, {"outputs": [Output("alf/{probe}/a.npy")]}, r"unknown placeholders \['probe'\]; it can use \['sorter'\]"),
         (fine, {"outputs": [Output("../a.npy")]}, "must stay below the session folder"),
         (fine, {"outputs": [Output("/a.npy")]}, "must stay below the session folder"),
+        (fine, {"outputs": OUT, "inputs": [Input("alf/b.npy", qc="bad")]}, "gate of 'alf/b.npy' is 'bad'; use one of PASS, WARNING, FAIL"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_reason(function: Any, options: dict[str, Any], said: str) -> None:

@@ -52,8 +52,8 @@ def test_imports_point_one_way(top: str, repository: Path) -> None:
 
 
 def test_the_database_stands_alone(repository: Path) -> None:
-    """One lab may use the database and nothing else, so it knows no more of the core than states, settings and errors."""
-    allowed = ("ranvier.database", "ranvier.states", "ranvier.settings", "ranvier.errors")
+    """One lab may use the database and nothing else, so it knows no more of the core than states, settings, errors and amounts."""
+    allowed = ("ranvier.database", "ranvier.states", "ranvier.priority", "ranvier.settings", "ranvier.errors", "ranvier.amounts")
     paths = (repository / "src/ranvier/database").rglob("*.py")
     wrong = [f"{path}: {name}" for path in paths for name in imported(path) if name.startswith("ranvier") and not name.startswith(allowed)]
     assert wrong == []

@@ -1,7 +1,5 @@
 """The plan: fan-out, edges, refusals, and the reason to run or to skip."""
 
-import datetime as dt
-
 import pytest
 import yaml
 
@@ -9,9 +7,11 @@ from ranvier import Input, Output, Resources, task
 from ranvier.declare import with_source
 from ranvier.hashes import HashBook
 from ranvier.identity import identity, make_receipt
-from ranvier.plan import Request, plan_rows, plan_session
+from ranvier.instances import Instance
+from ranvier.plan import Request, Standing, hold_reason, plan_rows, plan_session
 from ranvier.session import Session
 from ranvier.settings import Settings, TaskSettings
+from ranvier.states import Status
 
 
 @task(version="1", per="probe", inputs=[Input("{collection}/*.ap.meta")], outputs=[Output("{collection}/*.ap.bin", in_place=True)])
@@ -107,6 +107,23 @@ def test_skips_what_is_unchanged_and_says_since_when(session, settings):
     assert decisions(session, settings, rows)["register[probe00]"] == ("skip", "unchanged since attempt 1, which is Complete")
 
 
+def test_what_comes_after_a_task_is_looked_at_and_not_forced(session, settings):
+    rows = [{"name": "sort[probe00]", "status": "Complete", "attempt": 1}, {"name": "rates[probe00]", "status": "Complete", "attempt": 1}]
+    asked = Request(tasks=["sort"], force=True)
+    assert decisions(session, settings, rows, asked)["rates[probe00]"] == ("skip", "not asked for")
+    plan = plan_session(session, TASKS, settings, rows, Request(tasks=["sort[probe00]"], force=True, downstream=True))
+    forced = {name: decision.forced for name, decision in plan.decisions.items() if decision.run}
+    assert forced == {"sort[probe00]": True, "rates[probe00]": False, "summary": False}
+    assert plan.decisions["rates[probe00]"].provisional
+    assert plan.decisions["register[probe00]"].reason == plan.decisions["sort[probe01]"].reason == "not asked for"
+
+
+def test_what_a_request_has_done_is_not_forced_again(session, settings):
+    rows = [finished(session, settings, "register[probe00]", register, ["raw_ephys_data/probe00/*.ap.meta"])]
+    asked = Request(tasks=["register[probe00]"], force=True, done={"register[probe00]"})
+    assert decisions(session, settings, rows, asked)["register[probe00]"] == ("skip", "unchanged since attempt 1, which is Complete")
+
+
 def test_a_changed_input_is_named(session, settings):
     rows = [finished(session, settings, "register[probe00]", register, ["raw_ephys_data/probe00/*.ap.meta"])]
     meta = session.path / "raw_ephys_data/probe00/g0.ap.meta"
@@ -156,14 +173,16 @@ def test_a_child_of_an_empty_parent_is_held_and_says_so(session, settings):
 
 
 def test_abandoned_stays_abandoned_and_running_is_waited_for(session, settings):
-    later = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)).isoformat()
     rows = [
         {"name": "register[probe00]", "status": "Abandoned", "attempt": 3},
-        {"name": "register[probe01]", "status": "Started", "attempt": 2, "lease_until": later},
+        {"name": "register[probe01]", "status": "Started", "attempt": 2, "leased": True},
     ]
     found = decisions(session, settings, rows)
     assert found["register[probe00]"][0] == "skip"
     assert found["register[probe01]"] == ("run", "attempt 2 is running; this run waits for it")
+    plan = plan_session(session, [register], settings, rows)
+    written = {row["name"]: row["status"] for row in plan_rows(plan, settings)}
+    assert written["register[probe01]"] is None, "it may have ended when the plan is written"
 
 
 def test_a_request_limits_and_forces(session, settings):
@@ -257,3 +276,57 @@ def test_settings_change_resources_and_disable_tasks(session, settings):
     plan = plan_session(session, TASKS, settings)
     assert plan["sort[probe00]"].resources == Resources(cpu=8, memory_gb=3.5)
     assert "summary" not in plan.decisions
+
+
+@pytest.mark.parametrize(
+    ("parents", "reason"),
+    [
+        ({"a": (Status.COMPLETE, "")}, ""),
+        ({"a": (Status.EMPTY, "")}, "a is Empty"),
+        ({"a": (Status.ERRORED, "ValueError: no spikes\nmore of it")}, "a is Errored: ValueError: no spikes"),
+        ({"a": (Status.EMPTY, "nothing"), "b": (Status.ERRORED, "it broke")}, "a is Empty, b is Errored: it broke"),
+        ({"b": (Status.HELD, "a is Errored: it broke")}, "b is Held: a is Errored: it broke"),
+        ({"c": (Status.HELD, "b is Held: a is Errored: it broke")}, "c is Held: a is Errored: it broke"),
+        ({name: (Status.HELD, "") for name in "abcde"}, "a is Held, b is Held, c is Held and 2 more"),
+    ],
+)
+def test_why_a_task_is_held(parents, reason):
+    standing = {name: Standing(*parent) for name, parent in parents.items()}
+    assert hold_reason(Instance("child", rates, "", {}, parents=list(parents)), standing) == reason
+
+
+@pytest.mark.parametrize(
+    ("qc", "reason"),
+    [
+        ("", ""),
+        ("NOT_SET", ""),
+        ("WARNING", ""),
+        ("FAIL", "the QC of a is FAIL, and rates wants WARNING or better; force it to run it all the same"),
+        ("CRITICAL", "the QC of a is CRITICAL, and rates wants WARNING or better; force it to run it all the same"),
+    ],
+)
+def test_a_gate_holds_what_comes_after_bad_data(qc, reason):
+    child = Instance("rates", rates, "", {}, parents=["a"], gates={"a": "WARNING"})
+    assert hold_reason(child, {"a": Standing(Status.COMPLETE, "", qc)}) == reason
+    assert hold_reason(child, {"a": Standing(Status.ERRORED, "it broke", qc)}) == "a is Errored: it broke"
+
+
+def test_the_gate_of_an_input_is_seen_before_anything_runs(session, settings):
+    @task(version="1", inputs=[Input("alf/*/rates.npy", qc="FAIL"), Input("alf/probe00/rates.npy", qc="WARNING")],
+          outputs=[Output("alf/picky.json")])  # fmt: skip
+    def picky(job):
+        """Wants good data of the first probe."""
+
+    made = {f"rates[{probe}]": finished(session, settings, f"rates[{probe}]", rates, [], qc="FAIL") for probe in ("probe00", "probe01")}
+    rows = [*made.values(), finished(session, settings, "sort[probe00]", sort, []), finished(session, settings, "sort[probe01]", sort, [])]
+    tasks = [*TASKS, with_source(picky, "ranvier")]
+    assert plan_session(session, tasks, settings)["picky"].gates == {"rates[probe00]": "WARNING", "rates[probe01]": "FAIL"}
+    only = Request(tasks=["picky"])
+    reason = "the QC of rates[probe00] is FAIL, and picky wants WARNING or better; force it to run it all the same"
+    assert decisions(session, settings, rows, only, tasks)["picky"] == ("hold", reason)
+    assert decisions(session, settings, rows, Request(tasks=["picky"], force=True), tasks)["picky"] == ("run", "forced")
+
+
+def test_why_a_task_is_held_stays_short():
+    parents = {"a": Standing(Status.ERRORED, "x" * 5000)}
+    assert len(hold_reason(Instance("child", rates, "", {}, parents=["a"]), parents)) < 200

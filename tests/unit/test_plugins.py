@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -170,3 +171,10 @@ def test_ranviers_own_tasks_load_without_a_problem() -> None:
     assert registry.problems == []
     assert {each.source for each in registry.values()} == {"ranvier"}
     assert "spike_sorting" in registry
+
+
+def test_looking_for_ranvier_s_own_tasks_imports_nothing_that_only_running_them_needs() -> None:
+    code = "import sys; from ranvier.plugins import registry; registry(); print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert "ranvier.tasks.behaviour.trials" in loaded
+    assert not {"pandas", "matplotlib.figure", "scipy", "av", "onnxruntime", "spikeinterface", "suite2p"} & loaded

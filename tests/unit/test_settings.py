@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from ranvier.services import environment
 from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, load
 
 
@@ -65,6 +66,28 @@ def test_a_secret_is_the_environments_else_the_files(tmp_path: Path, monkeypatch
     assert settings.secret("token") == "xyz"
 
 
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("[ports]\ndatabase = 8100\nprefect = 4300\n")
+    monkeypatch.setenv("RANVIER_PORTS_DATABASE", "8200")
+    monkeypatch.setenv("RANVIER_LAB_NAME", "cortexlab")
+    settings = load(tmp_path)
+    assert (settings.ports.database, settings.ports.prefect, settings.lab.name) == (8200, 4300, "cortexlab")
+    monkeypatch.setenv("RANVIER_PORTS_DATABASE", "many")
+    with pytest.raises(SettingsError, match=r"ports\.database"):
+        load(tmp_path)
+
+
+def test_prefect_asks_for_no_password_unless_the_secret_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANVIER_PREFECT_AUTH", raising=False)
+    settings = load(tmp_path)
+    assert settings.prefect_auth == ""
+    assert "PREFECT_API_AUTH_STRING" not in environment(settings)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "prefect_auth").write_text("lab:secret\n")
+    assert settings.prefect_auth == "lab:secret"
+    assert environment(settings)["PREFECT_API_AUTH_STRING"] == environment(settings)["PREFECT_SERVER_API_AUTH_STRING"] == "lab:secret"
+
+
 def rows(model: type[BaseModel], before: str = "") -> Iterator[str]:
     """The rows that docs/settings.md has to have."""
     for name, field in model.model_fields.items():
@@ -80,3 +103,17 @@ def rows(model: type[BaseModel], before: str = "") -> Iterator[str]:
 def test_every_setting_is_documented(repository: Path) -> None:
     documented = (repository / "docs" / "settings.md").read_text()
     assert [line for line in documented.splitlines() if line.startswith("| `")] == [*rows(Settings)]
+
+
+def test_a_lab_server_without_a_centre_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[machine]\nrole = "lab"\n[database]\nurl = "http://centre:8000"\n')
+    with pytest.raises(SettingsError, match=r'config.toml: .*machine.role is "lab", so prefect.api_url must say where its centre is'):
+        load(tmp_path)
+
+
+def test_others_reach_a_machine_by_its_address_and_its_own_services_by_loopback(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[machine]\naddress = "centre.example.org"\n[ports]\nhost = "0.0.0.0"\n')
+    settings = load(tmp_path)
+    assert settings.database_url == "http://centre.example.org:8000"
+    assert settings.prefect_api_url == "http://centre.example.org:4200/api"
+    assert settings.cluster_address == "tcp://127.0.0.1:8786"

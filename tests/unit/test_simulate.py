@@ -10,7 +10,8 @@ import pytest
 from ranvier import acquisition
 from ranvier.errors import RanvierError
 from ranvier.session import READY_FLAG, Session
-from ranvier.simulate import DAMAGES, SimulatedSession, SimulationError, load_truth, score, simulate_session
+from ranvier.simulate import DAMAGES, SimulatedSession, SimulationError, face, load_truth, score, simulate_session
+from ranvier.simulate.mouse import make_behaviour
 
 CHANNELS, SECONDS, UNITS, RATE = 16, 3.0, 4, 30_000
 
@@ -134,7 +135,7 @@ def test_one_probe_is_damaged_and_the_other_is_not(tmp_path: Path) -> None:
     assert list((path / "probe01").glob("*imec1.ap.bin"))
 
 
-@pytest.mark.parametrize(("damage", "message"), [("rust", "unknown damage rust"), ({"probe07": "missing_meta"}, "no probe probe07")])
+@pytest.mark.parametrize(("damage", "message"), [("rust", "unknown damage rust"), ({"probe07": "missing_meta"}, "no device probe07")])
 def test_unknown_damage_is_refused_before_anything_is_written(tmp_path: Path, damage: object, message: str) -> None:
     with pytest.raises(SimulationError, match=message):
         simulate(tmp_path, damage=damage)
@@ -190,3 +191,31 @@ def test_a_subject_or_number_that_makes_no_session_path_is_refused(tmp_path, sub
     with pytest.raises(RanvierError, match=r"session path|subject's folder"):
         simulate_session(tmp_path / "lab" / "Subjects", subject, "2026-01-15", number)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_filmed_mouse_is_where_its_keypoints_are(mirrored: bool) -> None:
+    rng, did, names = np.random.default_rng(3), make_behaviour(30, 3), list(face.KEYPOINTS)
+    look = face.make_look(rng, mirrored=mirrored)
+    motion = face.make_motion(np.arange(0, 28, 1 / 30), did, rng)
+    where = face.keypoints(look, motion)
+    assert motion.licks.size == face.LICKS * did.correct.sum()
+    tongue = np.isfinite(where[:, names.index("tongue_end_l"), 0])
+    np.testing.assert_array_equal(tongue, motion.tongue >= face.OUT)
+    assert 0.02 < tongue.mean() < 0.5
+    for number in (0, int(np.flatnonzero(tongue)[0])):
+        image = face.draw(look, motion, number)
+        at = {name: tuple(np.round(place).astype(int)) for name, place in zip(names, where[number], strict=True) if np.isfinite(place[0])}
+        grey = {name: float(image[y - 1 : y + 2, x - 1 : x + 2].mean()) for name, (x, y) in at.items()}
+        (left, _), (right, _), (_, top), (_, bottom) = (at[f"pupil_{side}_r"] for side in ("left", "right", "top", "bottom"))
+        assert left < right
+        assert top < bottom
+        assert image[(top + bottom) // 2, (left + right) // 2] < 40
+        assert grey["paw_r"] > grey["paw_l"] + 5 > 150
+        assert grey["nose_tip"] > 150
+        if number:
+            assert at["tongue_end_l"][0] < at["tongue_end_r"][0]
+            inside = (2 * where[number, names.index("tongue_end_l")] + where[number, names.index("tongue_end_r")]) / 3
+            mouth = look.at(np.array(face.MOUTH)) if not mirrored else [face.WIDTH - 1, 0] + look.at(np.array(face.MOUTH)) * [-1, 1]
+            x, y = np.round((inside * 3 + mouth) / 4).astype(int)
+            assert image[y, x] > 200

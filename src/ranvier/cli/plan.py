@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ranvier.cli.run import SessionArgument, TaskOption
+from ranvier.cli.options import SessionArgument, TaskOption
 
 if TYPE_CHECKING:
     from ranvier.plan import Plan

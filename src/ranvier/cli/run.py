@@ -1,4 +1,4 @@
-"""``ranvier run`` and ``ranvier rerun``: ask for a session's preprocessing, through the database."""
+"""``ranvier run``: ask for a session's preprocessing, through the database."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ranvier.cli.options import SessionArgument, TaskOption
+
 if TYPE_CHECKING:
     from ranvier.client import Database
     from ranvier.settings import Settings
 
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Its id, its folder, or subject/yyyy-mm-dd/number.")]
-TaskOption = Annotated[
-    list[str] | None, typer.Option("--task", help="A task, or one instance such as 'spike_sorting[probe00]'; may be repeated.")
-]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until it has ended; exit code 1 when something failed.")]
 
 
@@ -21,25 +19,12 @@ def run(session: SessionArgument, task: TaskOption = None, wait: WaitOption = Fa
     """Have what is due of a session run; what is done and unchanged stays."""
     from ranvier import runs
 
-    database, here, eid = _find(session)
+    database, here, eid = find_session(session)
     _report(session, database, here, runs.ask(database, eid, task), wait=wait)
 
 
-def rerun(
-    session: SessionArgument,
-    task: TaskOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what is done and unchanged.")] = False,
-    wait: WaitOption = False,
-) -> None:
-    """Have what failed or was given up (Abandoned) of a session run again."""
-    from ranvier import runs
-
-    database, here, eid = _find(session)
-    runs.revive(database, eid, task)
-    _report(session, database, here, runs.ask(database, eid, task, force=force), wait=wait)
-
-
-def _find(text: str) -> tuple[Database, Settings, str]:
+def find_session(text: str) -> tuple[Database, Settings, str]:
+    """The database, this machine's settings, and the id of the session that a text names."""
     from ranvier import settings
     from ranvier.client import Database
     from ranvier.lookup import find

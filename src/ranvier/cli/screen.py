@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -13,13 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ranvier.amounts import duration as duration
+from ranvier.amounts import size as size
 from ranvier.errors import RanvierError
 from ranvier.states import Status
 
 #: Columns where nobody says how many there are: wide, so that a file or another program gets whole lines.
 WIDE = 200
 
-_width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", WIDE))
+#: Characters of an error that are shown; of a longer one the beginning and the end.
+LONGEST_ERROR = 1500
+
+
+def _columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and 0 < int(given) < 10_000 else WIDE
+
+
+_width = None if sys.stdout.isatty() else _columns()
 out = Console(highlight=False, width=_width)
 err = Console(stderr=True, highlight=False)
 
@@ -38,9 +50,14 @@ QC_STYLES = {"PASS": "green", "WARNING": "yellow", "FAIL": "red", "CRITICAL": "b
 
 def complain(error: RanvierError) -> None:
     """Show an error that a person can put right: what is wrong, and what to do."""
-    err.print(f"[bold red]Error:[/] {escape(error.message)}", soft_wrap=True)
+    err.print(f"[bold red]Error:[/] {escape(_short(error.message))}", soft_wrap=True)
     if error.hint:
-        err.print(f"[dim]→[/] {escape(error.hint)}", soft_wrap=True)
+        err.print(f"[dim]→[/] {escape(_short(error.hint))}", soft_wrap=True)
+
+
+def _short(text: str) -> str:
+    half = LONGEST_ERROR // 2
+    return text if len(text) <= LONGEST_ERROR else f"{text[:half]} … {text[-half:]}"
 
 
 def print_json(content: Any) -> None:
@@ -59,23 +76,10 @@ def coloured_qc(outcome: str) -> str:
     return f"[{QC_STYLES.get(outcome, 'dim')}]{outcome}[/]"
 
 
-def duration(seconds: float | None) -> str:
-    """Such as ``4.2 s``, ``3 min 05 s`` or ``2 h 10 min``; a dash for None."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(count: float) -> str:
-    """A number of bytes, such as ``12.3 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+def ago(stamp: str) -> str:
+    """How long ago a time of the database was (UTC), such as ``12.0 s ago``."""
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    return f"{duration(max(0.0, (now - dt.datetime.fromisoformat(stamp)).total_seconds()))} ago"
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]], title: str = "") -> Table:

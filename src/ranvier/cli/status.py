@@ -72,12 +72,13 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 def _list(database: Database, limit: int, *, json: bool) -> None:
     from ranvier.cli import screen
     from ranvier.overview import verdict
+    from ranvier.session import reference_of
 
     rows = []
     for record in database.sessions(limit):
-        eid = record["url"].rpartition("/")[2]
+        eid = record["id"]
         good, sentence = verdict(database.tasks(eid), database.session(eid).get("qc") or "NOT_SET")
-        reference = f"{record['subject']}/{record['start_time'][:10]}/{int(record['number'] or 0):03d}"
+        reference = reference_of(record)
         rows.append({"eid": eid, "session": reference, "lab": record["lab"], "good": good, "verdict": sentence})
     if json:
         screen.print_json(rows)

@@ -55,8 +55,28 @@ def show(name: Annotated[str, typer.Argument(help="Name of a task.")]) -> None:
     rows += [("writes", f"{item.pattern}{'' if item.required else '  (may be absent)'}") for item in task.outputs]
     chosen = task.validated(lab.task(name).parameters)
     rows += [("takes", f"{key} = {value!r}{'' if value == task.defaults[key] else '  (set by the lab)'}") for key, value in chosen.items()]
-    rows += [("needs", ", ".join(f"{key} {value:g}" for key, value in {**vars(task.resources), **lab.task(name).resources}.items()))]
+    needs = {**vars(task.resources), **lab.task(name).resources}
+    rows += [("needs", ", ".join(f"{key} {value:g}" for key, value in needs.items() if value))]
     screen.out.print(screen.table(("", ""), [(kind, screen.escape(text)) for kind, text in rows]))
+
+
+@app.command("resume")
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of a task that is paused.")],
+    lab: Annotated[str | None, typer.Option(help="Lab in which it is paused; default: this machine's.")] = None,
+) -> None:
+    """Let a task run again that was paused for failing alike, and ask for the sessions in which it was held."""
+    from ranvier import pauses, settings
+    from ranvier.cli import screen
+    from ranvier.client import Database
+
+    here = settings.load()
+    for lifted in pauses.resume(Database.from_settings(here, patience_s=3.0), name, lab or here.lab.name):
+        screen.out.print(
+            f"{screen.escape(lifted['task'])} {screen.escape(lifted['version'])} runs again in {lifted['lab']}; "
+            f"{lifted['sessions']} sessions are asked for",
+            soft_wrap=True,
+        )
 
 
 @app.command("new")

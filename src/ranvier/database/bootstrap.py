@@ -6,7 +6,6 @@ Everything here may be done again: what is there stays as it is.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import secrets
 import subprocess
@@ -20,8 +19,8 @@ from ranvier.database.engine import database_config
 from ranvier.errors import RanvierError
 from ranvier.settings import Settings
 
-if TYPE_CHECKING:
-    from django.db.models import Model
+if TYPE_CHECKING:  # Django is set up before it can be imported
+    from ranvier.database.shipped_rows import Loaded
 
 FIXTURES = Path(__file__).with_name("fixtures")
 SECRETS: dict[str, Callable[[], str]] = {
@@ -29,6 +28,8 @@ SECRETS: dict[str, Callable[[], str]] = {
     "token": lambda: secrets.token_hex(20),
     "admin_password": lambda: secrets.token_urlsafe(12),
 }
+#: What only a centre has: other machines reach its Prefect, and whoever does can run anything on the lab servers.
+CENTRE_SECRETS: dict[str, Callable[[], str]] = {"prefect_auth": lambda: f"ranvier:{secrets.token_urlsafe(12)}"}
 
 
 class BootstrapError(RanvierError):
@@ -55,54 +56,76 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "RANVIER_HOME": str(settings.home), "DJANGO_SETTINGS_MODULE": "ranvier.database.settings"}
 
 
+def set_up(settings: Settings) -> None:
+    """Set Django up in this process, for this machine's database.
+
+    Raises
+    ------
+    BootstrapError
+        If this machine has none, because it is a lab's server.
+    """
+    if settings.machine.role == "lab":
+        raise BootstrapError(f"the database of this lab is at {settings.database_url}", "run this on the machine that serves it")
+    import django
+
+    os.environ.update(environment(settings))
+    django.setup()
+
+
 def create_secrets(settings: Settings) -> None:
     """Write the secrets that are not there yet, readable by the owner only."""
     folder = settings.home / "secrets"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name, make in SECRETS.items():
+    wanted = SECRETS | (CENTRE_SECRETS if settings.machine.role == "centre" else {})
+    for name, make in wanted.items():
         path = folder / name
         if not path.exists():
             with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
                 file.write(make())
 
 
+def make_folder(settings: Settings) -> None:
+    """Make the folder of the embedded database's file."""
+    config = database_config(settings.database_engine)
+    if "sqlite" in config["ENGINE"]:
+        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+
+
 def prepare(settings: Settings, url: str) -> None:
     """Make the database ready; Django is set up."""
     from django.core.management import call_command
 
-    config = database_config(settings.database_engine)
-    if "sqlite" in config["ENGINE"]:
-        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(settings)
     call_command("migrate", interactive=False, verbosity=0, skip_checks=True)
     load_fixtures()
     create_users(settings)
-    create_lab(settings, url)
+    if settings.machine.role == "all":
+        create_lab(settings, url)
 
 
-def load_fixtures() -> None:
-    """Add the rows of the fixtures whose names are not there yet."""
-    from ranvier.database.actions.models import ProcedureType
+def load_fixtures() -> dict[str, Loaded]:
+    """Add the rows of the fixtures that are not there yet, and bring those up to date that nobody has changed; says which, by table."""
+    from ranvier.database.actions.models import CullMethod, CullReason, ProcedureType, WaterType
     from ranvier.database.data.models import DataFormat, DataRepositoryType, DatasetType
-    from ranvier.database.experiments.models import ProbeModel
+    from ranvier.database.experiments.models import CoordinateSystem, ImagingType, ProbeModel
+    from ranvier.database.experiments.regions import load_regions
+    from ranvier.database.shipped_rows import load_rows
 
-    for file, model in (
+    tables = (
         ("data_formats", DataFormat),
         ("dataset_types", DatasetType),
         ("procedures", ProcedureType),
         ("probe_models", ProbeModel),
         ("repository_types", DataRepositoryType),
-    ):
-        _add_rows(model, FIXTURES / f"{file}.csv")
-
-
-def _add_rows(model: type[Model], path: Path) -> None:
-    known = set(model.objects.values_list("name", flat=True))
-    with path.open(newline="") as file:
-        new = [row for row in csv.DictReader(file) if row["name"] not in known]
-    for row in new:
-        if "filename_pattern" in row:
-            row["filename_pattern"] = row["filename_pattern"] or None
-    model.objects.bulk_create([model(**row) for row in new], ignore_conflicts=True)
+        ("water_types", WaterType),
+        ("cull_reasons", CullReason),
+        ("cull_methods", CullMethod),
+        ("coordinate_systems", CoordinateSystem),
+        ("imaging_types", ImagingType),
+    )
+    done = {table: load_rows(model, FIXTURES / f"{table}.csv") for table, model in tables}
+    load_regions(FIXTURES / "brain_regions.csv")
+    return done
 
 
 def create_users(settings: Settings) -> None:
@@ -125,35 +148,21 @@ def create_users(settings: Settings) -> None:
 
 def create_lab(settings: Settings, url: str) -> None:
     """The lab of this machine and its repository, whose files the database serves below ``/data``."""
-    from ranvier.database.data.models import DataRepository, DataRepositoryType
-    from ranvier.database.people.models import Lab
+    from ranvier.database.people.servers import ensure_server
 
-    lab, _ = Lab.objects.get_or_create(name=settings.lab.name, defaults={"timezone": settings.lab.timezone})
-    repository, _ = DataRepository.objects.update_or_create(
-        name=settings.repository,
-        defaults={"data_url": f"{url}/data/{settings.lab.name}/Subjects/"},
-        create_defaults={
-            "data_url": f"{url}/data/{settings.lab.name}/Subjects/",
-            "globus_path": f"/{settings.lab.name}/Subjects/",
-            "repository_type": DataRepositoryType.objects.get(name="Fileserver"),
-            "timezone": settings.lab.timezone,
-        },
-    )
-    lab.repositories.add(repository)
+    data_url = f"{url}/data/{settings.lab.name}/Subjects/"
+    ensure_server(settings.lab.name, settings.database.username, settings.repository, settings.lab.timezone, data_url)
     settings.lab_root.mkdir(parents=True, exist_ok=True)
 
 
 def main() -> None:
     """``python -m ranvier.database.bootstrap``."""
-    import django
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="", help="address of the database, where it is not the one of the settings")
     arguments = parser.parse_args()
     settings = machine.load()
     create_secrets(settings)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ranvier.database.settings")
-    django.setup()
+    set_up(settings)
     prepare(settings, arguments.url or settings.database_url)
 
 

@@ -68,7 +68,7 @@ def serve(settings: Settings, port: int | None = None, *, wait_s: float = 30.0) 
     with log.open("ab") as output:
         process = subprocess.Popen(command(settings), env=environment(settings), stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait(process, f"http://{settings.ports.host}:{settings.ports.database}", wait_s, f"its log is {log}")
+        _wait(process, f"http://{settings.near}:{settings.ports.database}", wait_s, f"its log is {log}")
         yield settings.database_url
     finally:
         process.terminate()

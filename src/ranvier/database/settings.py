@@ -13,7 +13,9 @@ SECRET_KEY = RANVIER.secret("django_key")
 DEBUG = False
 
 _public = urlsplit(RANVIER.database_url)
-ALLOWED_HOSTS = sorted({"localhost", "127.0.0.1", "[::1]", RANVIER.ports.host, socket.gethostname(), _public.hostname or "localhost"})
+ALLOWED_HOSTS = sorted(
+    {"localhost", "127.0.0.1", "[::1]", RANVIER.near, RANVIER.address, socket.gethostname(), _public.hostname or "localhost"}
+)
 if _public.scheme == "https":
     CSRF_TRUSTED_ORIGINS = [f"https://{_public.netloc}"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -30,6 +32,8 @@ INSTALLED_APPS = [
     "ranvier.database.actions",
     "ranvier.database.experiments",
     "ranvier.database.jobs",
+    "ranvier.database.reruns",
+    "ranvier.database.rest",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -50,6 +54,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ranvier.database.rest.idempotency.Idempotency",
 ]
 ROOT_URLCONF = "ranvier.database.urls"
 WSGI_APPLICATION = "ranvier.database.wsgi.application"
@@ -92,7 +97,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["ranvier.database.rest.permissions.SignedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["ranvier.database.rest.parsers.StorableJSONParser", "rest_framework.parsers.FormParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["ranvier.database.rest.filters.ListFilters"],
     "DEFAULT_PAGINATION_CLASS": "ranvier.database.rest.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "ranvier.database.rest.errors.handle",
@@ -104,6 +109,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Alyx's REST API, and what only Ranvier has: plans, attempts, events and expired leases.",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "SexEnum": "ranvier.database.subjects.models.Subject.Sex",
+        "GrowthSexEnum": [("M", "Male"), ("F", "Female")],
+        "TestResultEnum": "ranvier.database.subjects.colony.Outcome",
+    },
 }
 LOGGING = {
     "version": 1,

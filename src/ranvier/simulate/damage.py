@@ -15,12 +15,34 @@ PROBE_DAMAGES = {
     "silent_probe": "the headstage gave nothing but the last bit's flicker",
     "dead_channels": "every sixteenth channel is dead",
 }
+#: What can be wrong with one camera.
+CAMERA_DAMAGES = {
+    "missing_video": "the video was not copied",
+    "truncated_video": "the copy of the video stopped half way",
+    "black_video": "the lens cap was on",
+    "frozen_video": "the camera gave one frame again and again",
+    "dropped_frames": "frames were lost, and the camera's counter says which",
+    "lost_frames": "frames were lost, and nothing says which",
+}
+#: What can be wrong with the files of a behavioural protocol.
+TASK_DAMAGES = {
+    "encoder_cut": "the encoder's positions end in the middle of the session",
+    "nan_times": "the start of a trial is no number",
+    "trials_cut": "the last trial was cut off while it was written",
+}
+#: What can be wrong with one field of view.
+FOV_DAMAGES = {
+    "truncated_tiff": "the copy of the last .tif stopped short of its end",
+    "constant_frames": "the shutter was closed: every frame is the same",
+    "missing_plane": "one of the planes was not written",
+    "missing_frames": "some frames were lost between scanner and disk",
+}
 #: What can be wrong with the whole session.
 SESSION_DAMAGES = {
     "wrong_description": "the description names a kind of device that nobody knows",
     "missing_description": "the rig wrote no description",
 }
-DAMAGES = {**PROBE_DAMAGES, **SESSION_DAMAGES}
+DAMAGES = {**PROBE_DAMAGES, **FOV_DAMAGES, **CAMERA_DAMAGES, **TASK_DAMAGES, **SESSION_DAMAGES}
 
 Damage = str | Sequence[str] | Mapping[str, str | Sequence[str]] | None
 
@@ -29,34 +51,39 @@ class SimulationError(RanvierError):
     """A session cannot be simulated as asked; the message says why."""
 
 
-def damages_of(damage: Damage, probes: Sequence[str]) -> tuple[dict[str, set[str]], set[str]]:
+def damages_of(
+    damage: Damage, probes: Sequence[str], fovs: Sequence[str] = (), cameras: Sequence[str] = ()
+) -> tuple[dict[str, set[str]], set[str]]:
     """Sort out what is to go wrong where.
 
     Parameters
     ----------
     damage
-        One kind, several, or kinds by the name of the probe. Kinds that are not given to one probe befall every probe.
-    probes
-        Names of the session's probes.
+        One kind, several, or kinds by the name of the device. Kinds that are not given to one befall every device that can have them.
+    probes, fovs, cameras
+        Names of the session's probes, fields of view and cameras.
 
     Returns
     -------
     dict, set
-        Kinds by probe, and the session's own kinds.
+        Kinds by device, and the session's own kinds.
 
     Raises
     ------
     SimulationError
-        For a kind or a probe that there is not.
+        For a kind or a device that there is not.
     """
-    by_probe = damage if isinstance(damage, Mapping) else dict.fromkeys(probes, damage or ())
-    if unknown := set(by_probe) - set(probes):
-        raise SimulationError(f"no probe {', '.join(sorted(unknown))} to damage", f"the session has {', '.join(probes)}")
-    kinds = {probe: {kinds} if isinstance(kinds, str) else set(kinds) for probe, kinds in by_probe.items()}
+    devices = [*probes, *fovs, *cameras]
+    by_device = damage if isinstance(damage, Mapping) else dict.fromkeys(devices or [""], damage or ())
+    if unknown := set(by_device) - {*devices, ""}:
+        raise SimulationError(f"no device {', '.join(sorted(unknown))} to damage", f"the session has {', '.join(devices)}")
+    kinds = {device: {kinds} if isinstance(kinds, str) else set(kinds) for device, kinds in by_device.items()}
     everything = set().union(*kinds.values())
     if unknown := everything - set(DAMAGES):
         raise SimulationError(f"unknown damage {', '.join(sorted(unknown))}", f"use one of {', '.join(DAMAGES)}")
-    return {probe: kinds.get(probe, set()) & set(PROBE_DAMAGES) for probe in probes}, everything & set(SESSION_DAMAGES)
+    possible = [(probes, PROBE_DAMAGES), (fovs, FOV_DAMAGES), (cameras, CAMERA_DAMAGES)]
+    by_name = {name: kinds.get(name, set()) & set(known) for names, known in possible for name in names}
+    return by_name, everything & {*SESSION_DAMAGES, *TASK_DAMAGES}
 
 
 def damage_files(kinds: set[str], meta: Path, binary: Path) -> None:

@@ -6,7 +6,7 @@ Fields and their meaning: https://billkarsh.github.io/SpikeGLX/#metadata-guides
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ READOUT_CHANNELS = 384
 SYNC_CHANNEL = 768  #: SpikeGLX counts 384 AP, then 384 LF, then the sync word
 SYNC_BIT = 6
 DAQ_SYNC_BIT = 3
+PULSE_S = 0.002  #: of the other lines' pulses
 AP_GAIN, LF_GAIN = 500, 250
 ADC_VOLTS, ADC_COUNTS = 0.6, 512
 MICROVOLTS_PER_COUNT = ADC_VOLTS / ADC_COUNTS / AP_GAIN * 1e6
@@ -167,11 +168,29 @@ def write_probe(
     return _write(binary, meta, float(meta["imSampRate"]), _count_chunks(neurons, shifts, writing, progress))
 
 
-def write_daq(binary: Path, meta: Meta, duration_s: float) -> Path:
-    """Write a ``.nidq.bin`` with the sync square wave, and its meta; returns the meta file."""
+def write_daq(binary: Path, meta: Meta, duration_s: float, pulses: Mapping[int, np.ndarray] | None = None) -> Path:
+    """Write a ``.nidq.bin`` with the sync square wave and pulses of other lines, and its meta.
+
+    Parameters
+    ----------
+    binary, meta
+        File to write, and what `daq_meta` gave.
+    duration_s
+        Length, s.
+    pulses
+        Times (s) at which other lines rise, by line; each stays high for 2 ms.
+
+    Returns
+    -------
+    pathlib.Path
+        The meta file.
+    """
     rate = float(meta["niSampRate"])
-    samples = np.arange(round(duration_s * rate))
-    return _write(binary, meta, rate, iter([square_wave(samples, rate, DAQ_SYNC_BIT)[:, None]]))
+    word = square_wave(np.arange(round(duration_s * rate)), rate, DAQ_SYNC_BIT)
+    for line, times in (pulses or {}).items():
+        for start in np.ceil(times * rate).astype(int):
+            word[start : start + int(PULSE_S * rate)] |= 1 << line
+    return _write(binary, meta, rate, iter([word[:, None]]))
 
 
 def square_wave(samples: np.ndarray, rate: float, bit: int) -> np.ndarray:

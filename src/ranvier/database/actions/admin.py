@@ -7,17 +7,21 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from ranvier.database.actions.models import ProcedureType, Session
+from ranvier.database.actions.notebook_admin import NoteInline
 from ranvier.database.experiments.admin import ProbeInsertionInline
+from ranvier.database.jobs import cancellations
 from ranvier.states import GOOD_ENOUGH, Status
 
 #: Statuses after which nothing more happens by itself and all is well.
 WELL = (*GOOD_ENOUGH, Status.EMPTY)
+#: Name of the button that cancels a session.
+CANCEL = "_cancel_session"
 
 
 @admin.register(ProcedureType)
@@ -37,8 +41,9 @@ class SessionAdmin(admin.ModelAdmin):
     search_fields = ("subject__nickname", "task_protocol", "narrative", "projects__name", "id")
     autocomplete_fields = ("subject", "users", "lab", "location", "projects", "procedures", "parent_session")
     date_hierarchy = "date"
-    inlines = [ProbeInsertionInline]
+    inlines = [ProbeInsertionInline, NoteInline]
     readonly_fields = ("tasks_table", "datasets_table", "figures_list", "id", "auto_datetime")
+    actions = ("cancel",)
     about = ("subject", "number", "lab", "start_time", "end_time", "task_protocol", "projects", "users", "narrative")
     details = (
         "id",
@@ -69,6 +74,21 @@ class SessionAdmin(admin.ModelAdmin):
         """A session that is being written has nothing to show yet."""
         return super().get_fieldsets(request, session) if session else self.fieldsets[1:]
 
+    @admin.action(description="Cancel what runs or waits of the selected sessions", permissions=["change"])
+    def cancel(self, request: HttpRequest, sessions: QuerySet[Session]) -> None:
+        """Stop the tasks of sessions, and say which."""
+        for session in sessions:
+            stopped = cancellations.cancel_session(session, request.user.get_username())
+            names = ", ".join(task.name for task in stopped) or "nothing, as nothing ran or waited"
+            self.message_user(request, f"{session}: cancelled {names}")
+
+    def response_change(self, request: HttpRequest, session: Session) -> HttpResponse:
+        """Also the answer to the button that cancels, which leaves the page where it is."""
+        if CANCEL not in request.POST:
+            return super().response_change(request, session)
+        self.cancel(request, [session])
+        return HttpResponseRedirect(request.path)
+
     @admin.display(description="projects")
     def project_names(self, session: Session) -> str:
         """Projects, joined."""
@@ -92,7 +112,9 @@ class SessionAdmin(admin.ModelAdmin):
         """Tasks with status, reason and the way to the flow run."""
         tasks = list(session.tasks.prefetch_related("attempts"))
         rows = [(task, next(iter(task.attempts.all()), None)) for task in tasks]
-        return render_to_string("actions/tasks.html", {"rows": rows, "prefect": settings.RANVIER.prefect_ui_url})
+        is_open = any(task.status in cancellations.OPEN for task in tasks)
+        context = {"rows": rows, "prefect": settings.RANVIER.prefect_ui_url, "open": is_open, "cancel": CANCEL}
+        return render_to_string("actions/tasks.html", context)
 
     @admin.display(description="Datasets")
     def datasets_table(self, session: Session) -> SafeString:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from django.conf import settings
+from django.contrib.contenttypes.fields import GenericRelation
 from django.db import models, transaction
-from django.utils import timezone
 from one.alf.spec import QC
 
-from ranvier.database.base import NamedRecord, Record
+from ranvier.database.actions.base import Action, ProcedureType
+from ranvier.database.actions.culls import Cull, CullMethod, CullReason
+from ranvier.database.actions.husbandry import WaterAdministration, WaterRestriction, WaterType, Weighing
+from ranvier.database.actions.notes import Note
+from ranvier.database.actions.surgery import OtherAction, Surgery, VirusInjection
 from ranvier.database.data.models import QC_CHOICES
 
-
-class ProcedureType(NamedRecord):
-    """A kind of procedure, as a licence names it."""
-
-    description = models.TextField(blank=True)
-
-
-class Action(Record):
-    """Something done with a subject, by someone, somewhere, at some time."""
-
-    subject = models.ForeignKey("subjects.Subject", models.CASCADE, related_name="%(app_label)s_%(class)ss")
-    users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="%(app_label)s_%(class)ss")
-    location = models.ForeignKey("people.LabLocation", models.SET_NULL, null=True, blank=True)
-    lab = models.ForeignKey("people.Lab", models.PROTECT, related_name="%(app_label)s_%(class)ss")
-    procedures = models.ManyToManyField(ProcedureType, blank=True)
-    name = models.CharField(max_length=255, blank=True)
-    narrative = models.TextField(blank=True)
-    start_time = models.DateTimeField(default=timezone.now)
-    end_time = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        abstract = True
+__all__ = [
+    "Action",
+    "Cull",
+    "CullMethod",
+    "CullReason",
+    "Note",
+    "OtherAction",
+    "ProcedureType",
+    "Session",
+    "Surgery",
+    "VirusInjection",
+    "WaterAdministration",
+    "WaterRestriction",
+    "WaterType",
+    "Weighing",
+]
 
 
 class Session(Action):
@@ -48,6 +45,7 @@ class Session(Action):
     qc = models.IntegerField(choices=QC_CHOICES, default=QC.NOT_SET)
     extended_qc = models.JSONField(null=True, blank=True)
     auto_datetime = models.DateTimeField(auto_now=True, verbose_name="last updated")
+    notes = GenericRelation(Note)
 
     class Meta:
         ordering = ["-start_time", "number"]
@@ -58,7 +56,12 @@ class Session(Action):
 
     @transaction.atomic
     def save(self, *args: object, **kwargs: object) -> None:
-        """Write the row, and in the same transaction whatever its signals write: the event that a new session is."""
+        """Write the row, and in the same transaction whatever its signals write: the event that a new session is.
+
+        A new session without a number is number 0, as ONE reads it; so there is one of them a day.
+        """
+        if self._state.adding and self.number is None:
+            self.number = 0
         self.date = self.start_time.date()
         super().save(*args, **kwargs)
 

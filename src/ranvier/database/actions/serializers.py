@@ -7,8 +7,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ranvier.database.actions.husbandry_serializers import SessionWaterAdminSerializer
 from ranvier.database.actions.models import ProcedureType, Session
+from ranvier.database.actions.notebook_serializers import NoteSerializer
 from ranvier.database.data.serializers import SessionDatasetsField
+from ranvier.database.experiments.imaging_serializers import FOVSerializer
 from ranvier.database.experiments.serializers import ProbeInsertionSerializer
 from ranvier.database.people.models import Lab, LabLocation, Project, User
 from ranvier.database.rest.fields import Linked, Named, QCField
@@ -51,6 +54,9 @@ class SessionDetailSerializer(RecordSerializer):
     qc = QCField(required=False)
     data_dataset_session_related = SessionDatasetsField(read_only=True)
     probe_insertion = ProbeInsertionSerializer(many=True, read_only=True)
+    field_of_view = FOVSerializer(many=True, read_only=True)
+    wateradmin_session_related = SessionWaterAdminSerializer(many=True, read_only=True)
+    notes = NoteSerializer(many=True, read_only=True)
 
     class Meta(RecordSerializer.Meta):
         model = Session
@@ -73,11 +79,14 @@ class SessionDetailSerializer(RecordSerializer):
             "url",
             "extended_qc",
             "qc",
+            "wateradmin_session_related",
             "data_dataset_session_related",
             "auto_datetime",
             "id",
             "json",
             "probe_insertion",
+            "field_of_view",
+            "notes",
         )
         extra_kwargs = {"number": {"max_value": 999}}
 
@@ -87,6 +96,10 @@ class SessionDetailSerializer(RecordSerializer):
         if isinstance(start, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", start):
             data = {**data, "start_time": f"{start}T00:00:00"}
         return super().to_internal_value(data)
+
+    def validate_number(self, number: int | None) -> int:
+        """None is 0, as ONE reads it."""
+        return number or 0
 
     def create(self, fields: dict[str, Any]) -> Session:
         """Where nothing else is said, the lab is the subject's and the user the one who asks."""

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db import models
 
-from ranvier.database.data.models import DataFormat, DataRepository, DataRepositoryType, Dataset, DatasetType, FileRecord, Revision, Tag
+from ranvier.database.data.models import (
+    DataFormat,
+    DataNotice,
+    DataRepository,
+    DataRepositoryType,
+    Dataset,
+    DatasetType,
+    Download,
+    FileRecord,
+    Revision,
+    Tag,
+)
 
 
 @admin.register(DataRepository)
@@ -14,6 +26,7 @@ class DataRepositoryAdmin(admin.ModelAdmin):
     list_display = ("name", "repository_type", "hostname", "data_url", "globus_is_personal")
     list_filter = ("repository_type", "globus_is_personal", "lab_set")
     search_fields = ("name", "hostname")
+    formfield_overrides = {models.URLField: {"assume_scheme": "http"}}
 
 
 @admin.register(DataRepositoryType)
@@ -89,4 +102,27 @@ class FileRecordAdmin(admin.ModelAdmin):
     list_select_related = ("data_repository",)
     search_fields = ("relative_path",)
     autocomplete_fields = ("dataset", "data_repository")
+    show_full_result_count = False
+
+
+@admin.register(DataNotice)
+class DataNoticeAdmin(admin.ModelAdmin):
+    """What users of datasets have to know."""
+
+    list_display = ("name", "importance", "version_affected", "affected_date_start", "affected_date_end", "created_by")
+    list_filter = ("importance", "created_datetime")
+    list_select_related = ("created_by",)
+    search_fields = ("name", "description", "version_affected")
+    autocomplete_fields = ("datasets", "created_by")
+
+
+@admin.register(Download)
+class DownloadAdmin(admin.ModelAdmin):
+    """Who downloaded what."""
+
+    list_display = ("dataset", "user", "count", "first_download", "last_download")
+    list_filter = ("projects", "last_download")
+    list_select_related = ("dataset__revision", "user")
+    search_fields = ("dataset__name", "user__username")
+    autocomplete_fields = ("dataset", "user", "projects")
     show_full_result_count = False

@@ -73,13 +73,22 @@ def _folder(copy: FileRecord) -> Path:
 
 def send(request: Request, folder: Path, relative: str) -> HttpResponse | FileResponse | StreamingHttpResponse:
     """The file, or the piece of it that the request asks for; it must be inside the folder, links included."""
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise NotFound(f"{relative} is not in its folder; has it been moved, or not arrived yet?")
+    path = _inside(folder, relative)
+    if path is None:
+        raise NotFound(f"{relative[:200]} is not in its folder; has it been moved, or not arrived yet?")
     piece = RANGE.fullmatch(request.headers.get("Range", ""))
     response = _piece(path, int(piece[1]), piece[2]) if piece else FileResponse(path.open("rb"))
     response["Accept-Ranges"] = "bytes"
     return response
+
+
+def _inside(folder: Path, relative: str) -> Path | None:
+    """The file, where it is one and is inside the folder."""
+    try:
+        path = (folder / relative).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # a name that is too long for the file system, or that no file can have
+        return None
 
 
 def _piece(path: Path, first: int, last: str) -> HttpResponse | StreamingHttpResponse:

@@ -8,6 +8,11 @@ from pathlib import PurePosixPath
 
 from one.alf.path import folder_parts
 
+#: Bytes of a file's or a folder's name, as file systems have it, and characters of a collection.
+LONGEST_NAME = 255
+#: Characters of a path below a repository.
+LONGEST_PATH = 1000
+
 
 @dataclass(frozen=True)
 class Location:
@@ -53,9 +58,16 @@ def locate(path: str, filename: str) -> Location:
         raise ValueError(f"{path!r} is not <subject>/<yyyy-mm-dd>/<number>[/<collection>]")
     date = datetime.date.fromisoformat(parts["date"])
     found = Location(parts["subject"], date, parts["number"], parts["collection"] or "", parts["revision"] or "", whole.name)
+    _refuse_long(max(whole.parts, key=len), found)
     if not f"/{whole}".endswith(f"/{found.relative_path}"):
         raise ValueError(f"{whole} holds characters that an ALF path may not: it reads as {found.relative_path}")
     return found
+
+
+def _refuse_long(longest: str, found: Location) -> None:
+    """What neither a file system nor the database's columns take."""
+    if len(longest.encode()) > LONGEST_NAME or len(found.collection) > LONGEST_NAME or len(found.relative_path) > LONGEST_PATH:
+        raise ValueError(f"{longest[:80]!r}… is too long: names and collections have {LONGEST_NAME} bytes at most, paths {LONGEST_PATH}")
 
 
 def inside(path: str) -> PurePosixPath:

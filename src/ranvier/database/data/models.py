@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -114,6 +115,7 @@ class Dataset(Record):
 
     class Meta:
         ordering = ["collection", "name", "-created_datetime"]
+        indexes = [models.Index(fields=["collection", "name", "-created_datetime"], name="datasets_in_order")]
         constraints = [
             models.UniqueConstraint(
                 fields=["session", "collection", "name"], condition=models.Q(revision=None), name="one_original_dataset"
@@ -142,6 +144,7 @@ class FileRecord(Record):
     data_repository = models.ForeignKey(DataRepository, models.PROTECT, related_name="file_records")
     relative_path = models.CharField(max_length=1000, help_text="<subject>/<date>/<number>/… below the repository's folder")
     exists = models.BooleanField(default=False, help_text="Whether the copy is there")
+    auto_datetime = models.DateTimeField(auto_now=True, verbose_name="last updated")
 
     class Meta:
         ordering = ["data_repository__name"]
@@ -149,6 +152,11 @@ class FileRecord(Record):
 
     def __str__(self) -> str:
         return f"{self.data_repository.name}: {self.relative_path}"
+
+    @classmethod
+    def mark(cls, keys: Iterable[uuid.UUID], *, exists: bool) -> None:
+        """Write whether copies are there, any number in one statement."""
+        cls.objects.filter(pk__in=keys).update(exists=exists, auto_datetime=timezone.now())
 
     @property
     def data_url(self) -> str | None:
@@ -160,3 +168,49 @@ class FileRecord(Record):
 def add_uuid(relative_path: str, dataset: uuid.UUID) -> str:
     """``…/spikes.times.npy`` as clients ask for it: ``…/spikes.times.<UUID>.npy``."""
     return add_uuid_string(relative_path, dataset).as_posix()
+
+
+class Download(Record):
+    """That a user has downloaded a dataset, how often, and for what."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="downloads")
+    dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="downloads")
+    projects = models.ManyToManyField("people.Project", blank=True, related_name="downloads")
+    first_download = models.DateTimeField(auto_now_add=True)
+    last_download = models.DateTimeField(auto_now=True)
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-last_download"]
+        constraints = [models.UniqueConstraint(fields=["user", "dataset"], name="one_download_per_user")]
+
+    def __str__(self) -> str:
+        return f"{self.dataset} by {self.user}"
+
+
+class DataNotice(Record):
+    """Something that users of datasets have to know, such as a mistake in the software that wrote them."""
+
+    class Importance(models.IntegerChoices):
+        """How much it matters."""
+
+        INSIGNIFICANT = 20
+        MINOR = 30
+        MAJOR = 40
+        CRITICAL = 50
+
+    name = models.CharField(max_length=255, blank=True)
+    description = models.TextField(blank=True, help_text="Markdown")
+    importance = models.IntegerField(choices=Importance, default=Importance.MINOR)
+    datasets = models.ManyToManyField(Dataset, blank=True, related_name="notices")
+    version_affected = models.CharField(max_length=64, blank=True, default="", help_text="Versions of the software")
+    affected_date_start = models.DateField(null=True, blank=True)
+    affected_date_end = models.DateField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="data_notices")
+    created_datetime = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-importance", "-created_datetime"]
+
+    def __str__(self) -> str:
+        return self.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ranvier.database.actions.models import Session
 from ranvier.database.data.locations import Location, locate
 from ranvier.database.data.models import DataRepository, Dataset
 from ranvier.database.data.protection import protection, report
@@ -74,7 +76,7 @@ def _files(asked: dict[str, Any]) -> list[File]:
     outcomes = asked.get("qc") or []
     outcomes = [_qc(value) for value in (outcomes * count if len(outcomes) == 1 else _column(asked, "qc", count))]
     return [
-        File(str(sent), location, _size(size), str(md5 or ""), str(version or ""), qc)
+        File(sent, location, _size(size), _text("hashes", md5), _text("versions", version), qc)
         for sent, location, size, md5, version, qc in zip(asked["filenames"], locations, sizes, hashes, versions, outcomes, strict=True)
     ]
 
@@ -88,12 +90,12 @@ def locations_of(path: str, filenames: Sequence[Any]) -> list[Location]:
         If there are none, one is no path in a session, or one is there twice.
     """
     try:
-        locations = [locate(path, str(name)) for name in filenames]
+        locations = [locate(path, _name(name)) for name in filenames]
     except ValueError as error:
         raise ValidationError({"path": [str(error)]}) from None
     if not locations:
         raise ValidationError({"filenames": ["no file is named"]})
-    twice = sorted({location.relative_path for location in locations if locations.count(location) > 1})
+    twice = sorted(location.relative_path for location, times in Counter(locations).items() if times > 1)
     if twice:
         raise ValidationError({"filenames": [f"named twice: {', '.join(twice)}"]})
     return locations
@@ -104,6 +106,19 @@ def _column(asked: dict[str, Any], name: str, count: int) -> list[Any]:
     if len(values) != count:
         raise ValidationError({name: [f"{len(values)} values for {count} filenames; give one for each"]})
     return values
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no file name")
+    return value
+
+
+def _text(field: str, value: Any) -> str:
+    """A hash or a version, as long as its column; a number is taken for its digits."""
+    if value is not None and not (isinstance(value, (str, int, float)) and len(str(value)) <= 64 and str(value).isprintable()):
+        raise ValidationError({field: [f"{str(value)[:80]!r} is not a text of 64 characters or less"]})
+    return str(value or "")
 
 
 def _size(value: Any) -> int | None:
@@ -166,22 +181,27 @@ def _author(asked: dict[str, Any], user: User) -> User:
     return author
 
 
-def answer(dataset: Dataset, asked: Registration) -> dict[str, Any]:
-    """A registered dataset, as Alyx tells of it."""
-    session = asked.session
-    return {
-        "id": str(dataset.pk),
-        "name": dataset.name,
-        "file_size": dataset.file_size,
+def answer(datasets: Sequence[Dataset], session: Session) -> list[dict[str, Any]]:
+    """Registered datasets, as Alyx tells of them."""
+    common = {
         "subject": session.subject.nickname,
-        "created_by": dataset.created_by.username if dataset.created_by else None,
-        "created_datetime": dataset.created_datetime.isoformat(),
-        "dataset_type": dataset.dataset_type.name,
-        "data_format": dataset.data_format.name,
         "session": str(session.pk),
         "session_number": session.number,
         "session_users": ",".join(user.username for user in session.users.all()),
         "session_start_time": session.start_time.isoformat(),
+    }
+    return [{**common, **_told(dataset)} for dataset in datasets]
+
+
+def _told(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "id": str(dataset.pk),
+        "name": dataset.name,
+        "file_size": dataset.file_size,
+        "created_by": dataset.created_by.username if dataset.created_by else None,
+        "created_datetime": dataset.created_datetime.isoformat(),
+        "dataset_type": dataset.dataset_type.name,
+        "data_format": dataset.data_format.name,
         "collection": dataset.collection,
         "revision": dataset.revision.name if dataset.revision else "",
         "default": dataset.default_dataset,
@@ -202,7 +222,7 @@ class RegisterFile(APIView):
         form = RegisterFileSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         asked = registration(form.validated_data, request.user)
-        return Response([answer(dataset, asked) for dataset in register(asked)], status.HTTP_201_CREATED)
+        return Response(answer(register(asked), asked.session), status.HTTP_201_CREATED)
 
 
 class CheckProtected(APIView):

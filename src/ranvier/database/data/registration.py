@@ -17,7 +17,7 @@ from ranvier.database.data.locations import Location, device_of
 from ranvier.database.data.models import DataFormat, DataRepository, Dataset, DatasetType, FileRecord, Revision
 from ranvier.database.data.protection import protection, report
 from ranvier.database.data.recognition import data_format_of, dataset_type_of
-from ranvier.database.experiments.models import ProbeInsertion
+from ranvier.database.experiments.models import FOV, ProbeInsertion
 from ranvier.database.people.models import User
 from ranvier.database.rest.errors import Conflict
 
@@ -72,8 +72,9 @@ def session_of(location: Location) -> Session:
 
 
 def datasets_of(session: Session, locations: Sequence[Location]) -> list[Dataset]:
-    """The session's datasets of these names, in whatever collection and revision."""
-    rows = Dataset.objects.filter(session=session, name__in={location.name for location in locations})
+    """The session's datasets of these names in these collections, in whatever revision."""
+    names, collections = {location.name for location in locations}, {location.collection for location in locations}
+    rows = Dataset.objects.filter(session=session, name__in=names, collection__in=collections)
     return list(rows.select_related("revision", "dataset_type", "data_format", "created_by").prefetch_related("tags"))
 
 
@@ -99,7 +100,7 @@ def register(asked: Registration) -> list[Dataset]:
     datasets, patched = _write_datasets(asked, known)
     _make_default(asked, datasets, known)
     _write_records(asked, datasets, patched)
-    _link_insertions(asked.session, datasets)
+    _link_devices(asked.session, datasets)
     return _read_back(datasets)
 
 
@@ -175,29 +176,31 @@ def _new_dataset(
 
 
 def _describe(dataset: Dataset, file: File, is_change: bool) -> None:
+    qc = dataset.qc
     if is_change:
         dataset.file_size, dataset.hash, dataset.version = file.size, file.hash, file.version
-        dataset.auto_datetime = timezone.now()
     if file.qc is not None:
         dataset.qc = file.qc
     elif is_change:
         dataset.qc = QC.NOT_SET
+    if is_change or dataset.qc != qc:
+        dataset.auto_datetime = timezone.now()
 
 
 def _make_default(asked: Registration, datasets: Sequence[Dataset], known: Sequence[Dataset]) -> None:
     if not asked.default:
         return
-    mine = {dataset.pk for dataset in datasets}
-    names = {(dataset.collection, dataset.name) for dataset in datasets}
-    others = [d.pk for d in known if d.pk not in mine and d.default_dataset and (d.collection, d.name) in names]
-    changed = [d.pk for d in datasets if not d.default_dataset]
+    last = {(dataset.collection, dataset.name): dataset.pk for dataset in datasets}
+    pairs = {dataset.pk: (dataset, last.get((dataset.collection, dataset.name))) for dataset in (*known, *datasets)}.values()
+    others = [dataset.pk for dataset, chosen in pairs if chosen and dataset.default_dataset and dataset.pk != chosen]
+    changed = [dataset.pk for dataset, chosen in pairs if not dataset.default_dataset and dataset.pk == chosen]
     for rows, value in ((others, False), (changed, True)):
         if rows:
-            Dataset.objects.filter(pk__in=rows).update(default_dataset=value)
+            Dataset.objects.filter(pk__in=rows).update(default_dataset=value, auto_datetime=timezone.now())
 
 
 def _write_records(asked: Registration, datasets: Sequence[Dataset], patched: set[Any]) -> None:
-    FileRecord.objects.filter(dataset__in=patched, exists=True).update(exists=False)
+    FileRecord.mark(FileRecord.objects.filter(dataset__in=patched, exists=True).values("pk"), exists=False)
     paths = {file.location.relative_path: dataset for file, dataset in zip(asked.files, datasets, strict=True)}
     there = {
         (r.data_repository_id, r.relative_path): r
@@ -213,7 +216,7 @@ def _write_records(asked: Registration, datasets: Sequence[Dataset], patched: se
                 exists = repository.pk in asked.exists_in
                 new.append(FileRecord(dataset=dataset, data_repository=repository, relative_path=path, exists=exists))
     FileRecord.objects.bulk_create(new)
-    FileRecord.objects.filter(pk__in=found).update(exists=True)
+    FileRecord.mark(found, exists=True)
 
 
 def _refuse_stranger(record: FileRecord, dataset: Dataset) -> None:
@@ -221,20 +224,21 @@ def _refuse_stranger(record: FileRecord, dataset: Dataset) -> None:
         raise Conflict(f"{record} is the copy of another dataset, {record.dataset_id}; DELETE /files/{record.pk} if that is wrong")
 
 
-def _link_insertions(session: Session, datasets: Sequence[Dataset]) -> None:
-    insertions = dict(ProbeInsertion.objects.filter(session=session).values_list("name", "pk"))
-    link = ProbeInsertion.datasets.through
-    links = [
-        link(probeinsertion_id=insertions[device], dataset_id=dataset.pk)
-        for dataset in datasets
-        if (device := device_of(dataset.collection)) in insertions
-    ]
-    link.objects.bulk_create(links, ignore_conflicts=True)
+def _link_devices(session: Session, datasets: Sequence[Dataset]) -> None:
+    """Give insertions and fields of view what is in their folders."""
+    for model in (ProbeInsertion, FOV):
+        devices = dict(model.objects.filter(session=session).values_list("name", "pk"))
+        link, owner = model.datasets.through, f"{model._meta.model_name}_id"
+        links = [
+            link(dataset_id=dataset.pk, **{owner: devices[device]})
+            for dataset in datasets
+            if (device := device_of(dataset.collection)) in devices
+        ]
+        link.objects.bulk_create(links, ignore_conflicts=True)
 
 
 def _read_back(datasets: Sequence[Dataset]) -> list[Dataset]:
-    rows = Dataset.objects.select_related("dataset_type", "data_format", "created_by", "revision").prefetch_related(
-        "file_records__data_repository"
-    )
+    # not joined, as each of ten thousand rows would then make a type, a format and an author of its own
+    rows = Dataset.objects.prefetch_related("dataset_type", "data_format", "created_by", "revision", "file_records__data_repository")
     by_id = rows.in_bulk([dataset.pk for dataset in datasets])
     return [by_id[dataset.pk] for dataset in datasets]

@@ -20,10 +20,10 @@ from ranvier.database.data.models import (
 )
 from ranvier.database.people.models import User
 from ranvier.database.rest.fields import Linked, Named, QCField
-from ranvier.database.rest.serializers import RecordSerializer
+from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer
 
 
-class DataRepositorySerializer(RecordSerializer):
+class DataRepositorySerializer(NamedSerializer):
     """A repository."""
 
     repository_type = Named(required=False, allow_null=True, queryset=DataRepositoryType.objects.all())
@@ -43,7 +43,17 @@ class DataRepositorySerializer(RecordSerializer):
         )
 
 
-class DataFormatSerializer(RecordSerializer):
+class DataRepositoryTypeSerializer(NamedSerializer):
+    """A kind of repository."""
+
+    url = serializers.HyperlinkedIdentityField("data-repository-type-detail", lookup_field="name")
+
+    class Meta(RecordSerializer.Meta):
+        model = DataRepositoryType
+        fields = ("url", "json", "name")
+
+
+class DataFormatSerializer(NamedSerializer):
     """A file format."""
 
     class Meta(RecordSerializer.Meta):
@@ -51,7 +61,7 @@ class DataFormatSerializer(RecordSerializer):
         fields = ("id", "json", "name", "description", "file_extension", "matlab_loader_function", "python_loader_function")
 
 
-class DatasetTypeSerializer(RecordSerializer):
+class DatasetTypeSerializer(NamedSerializer):
     """A dataset type."""
 
     created_by = Named("username", required=False, allow_null=True, queryset=User.objects.all())
@@ -71,7 +81,7 @@ class DatasetTypeSerializer(RecordSerializer):
         return {**row, "filename_pattern": row["filename_pattern"] or ""}
 
 
-class RevisionSerializer(RecordSerializer):
+class RevisionSerializer(NamedSerializer):
     """A revision."""
 
     class Meta(RecordSerializer.Meta):
@@ -79,7 +89,7 @@ class RevisionSerializer(RecordSerializer):
         fields = ("id", "json", "name", "description", "created_datetime")
 
 
-class TagSerializer(RecordSerializer):
+class TagSerializer(NamedSerializer):
     """A tag."""
 
     class Meta(RecordSerializer.Meta):
@@ -127,6 +137,9 @@ class DatasetSerializer(RecordSerializer):
     public = serializers.SerializerMethodField()
     tags = Named(many=True, required=False, queryset=Tag.objects.all())
     qc = QCField(required=False)
+    subject = serializers.CharField(required=False, write_only=True, help_text="Of the session, in place of it")
+    date = serializers.DateField(required=False, write_only=True, help_text="Of the session, in place of it")
+    number = serializers.IntegerField(required=False, write_only=True, help_text="Of the session, in place of it; 1 otherwise")
 
     class Meta(RecordSerializer.Meta):
         model = Dataset
@@ -153,7 +166,24 @@ class DatasetSerializer(RecordSerializer):
             "tags",
             "qc",
             "json",
+            "subject",
+            "date",
+            "number",
         )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """A session may be named by its subject, day and number."""
+        subject, date, number = (fields.pop(name, None) for name in ("subject", "date", "number"))
+        if subject is None and date is None and number is None:
+            return fields
+        if subject is None or date is None:
+            raise serializers.ValidationError({"subject": ["name the session by subject, date and number, or by its id in session"]})
+        session = Session.objects.filter(subject__nickname=subject, date=date, number=1 if number is None else number).first()
+        if session is None:
+            raise serializers.ValidationError({"session": [f"there is no session {subject}/{date}/{number}; register it first"]})
+        if fields.get("session", session) != session:
+            raise serializers.ValidationError({"session": [f"is another one than {session}, which subject, date and number name"]})
+        return {**fields, "session": session}
 
     def get_experiment_number(self, dataset: Dataset) -> int | None:
         """Number of the session."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import django_filters
 from django.db.models import Exists, OuterRef, QuerySet
 from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from ranvier.database.data import serializers
-from ranvier.database.data.models import DataFormat, DataRepository, Dataset, DatasetType, FileRecord, Revision, Tag
+from ranvier.database.data.dataset_rows import rows_of
+from ranvier.database.data.models import DataFormat, DataRepository, DataRepositoryType, Dataset, DatasetType, FileRecord, Revision, Tag
 from ranvier.database.rest.filters import AnyOf, RecordFilter, qc_level
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
 
@@ -27,6 +30,13 @@ class DataRepositoryViewSet(NamedViewSet):
     queryset = DataRepository.objects.select_related("repository_type")
     serializer_class = serializers.DataRepositorySerializer
     filterset_class = DataRepositoryFilter
+
+
+class DataRepositoryTypeViewSet(NamedViewSet):
+    """Kinds of repositories."""
+
+    queryset = DataRepositoryType.objects.all()
+    serializer_class = serializers.DataRepositoryTypeSerializer
 
 
 class DataFormatViewSet(NamedViewSet):
@@ -94,10 +104,17 @@ class DatasetFilter(RecordFilter):
     protected = django_filters.BooleanFilter(method="by_tags")
     public = django_filters.BooleanFilter(method="by_tags")
     qc = django_filters.CharFilter(method="by_qc")
+    tags = AnyOf("tags__name", distinct=True)
+    md5 = django_filters.CharFilter(method="by_md5", help_text="The hash, as a UUID too")
 
     class Meta:
         model = Dataset
-        fields = ("id", "name", "session", "collection", "hash", "file_size", "version", "default_dataset", "object_id", "probe_insertion")
+        fields = ("id", "name", "session", "collection", "hash", "file_size", "version", "default_dataset", "content_type", "object_id",
+                  "probe_insertion", "auto_datetime", "created_datetime", "generating_software", "provenance_directory")  # fmt: skip
+
+    def by_md5(self, rows: QuerySet[Dataset], name: str, value: str) -> QuerySet[Dataset]:
+        """Those of a hash; Alyx writes it as a UUID in this filter."""
+        return rows.filter(hash=value.replace("-", "").lower())
 
     def by_existence(self, rows: QuerySet[Dataset], name: str, value: bool) -> QuerySet[Dataset]:
         """Those with a copy, or those without."""
@@ -123,6 +140,12 @@ class DatasetViewSet(RecordViewSet):
     serializer_class = serializers.DatasetSerializer
     filterset_class = DatasetFilter
 
+    def list(self, request: Request) -> Response:
+        """A page of them."""
+        found = self.filter_queryset(self.get_queryset().select_related(None).prefetch_related(None))
+        keys = self.paginate_queryset(found.values_list("pk", flat=True))
+        return self.get_paginated_response(rows_of(keys, request.build_absolute_uri))
+
     def perform_update(self, serializer: BaseSerializer) -> None:
         """Change it, unless a tag protects it."""
         refuse_protected(serializer.instance)
@@ -144,6 +167,7 @@ def refuse_protected(dataset: Dataset) -> None:
 class FileRecordFilter(RecordFilter):
     """Filters of copies."""
 
+    name = django_filters.CharFilter("dataset__name")
     data_repository = AnyOf("data_repository__name")
     lab = AnyOf("dataset__session__lab__name")
     globus_is_personal = django_filters.BooleanFilter("data_repository__globus_is_personal")

@@ -13,7 +13,10 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ranvier.database.jobs import leases
+from ranvier.database.jobs import (
+    failure_admin,  # noqa: F401  its pages are registered with these
+    leases,
+)
 from ranvier.database.jobs.models import Attempt, Event, Task
 from ranvier.states import Status, may_follow, refusal
 

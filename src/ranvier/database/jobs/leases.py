@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from ranvier.database.jobs.models import Attempt, Event, Task
-from ranvier.database.jobs.verdicts import record_qc
+from ranvier.database.actions.models import Session
+from ranvier.database.jobs import breaker, failures
+from ranvier.database.jobs.models import CLOCK_SLACK, Attempt, Event, Task
+from ranvier.database.jobs.verdicts import follow_losses, lock_session, record_qc
 from ranvier.database.rest.errors import Conflict
 from ranvier.states import VERDICTS, Status
 
 #: What of an attempt's report the task takes over at its end.
 TASK_FIELDS = ("reason", "identity", "receipt", "outputs")
 SILENT = "the worker fell silent: no heartbeat before its lease ran out"
+#: Kind of error of such an attempt. It may still come back, as long as nobody has claimed its task since.
+EXPIRED = "LeaseExpired"
+#: Kind of error of an attempt that was cancelled.
+CANCELLED = "Cancelled"
+#: A task that nobody has asked to be cancelled.
+_UNMARKED: dict[str, Any] = {"cancel_requested": False, "cancelled_by": ""}
+#: Kind of error of the last of several such attempts in a row, with which its task was given up.
+GIVEN_UP = "GivenUp"
+#: What it takes off then that its silence had put on.
+_RUNNING: dict[str, Any] = {"status": Status.STARTED, "reason": "", "error_type": "", "fingerprint": "", "finished": None}
 
 
-def _until(lease_s: float) -> datetime.datetime:
-    return timezone.now() + datetime.timedelta(seconds=lease_s)
+def _granted(lease_s: float) -> dict[str, datetime.datetime]:
+    """The times of a lease that is granted or renewed now, by the clock of the database's server."""
+    now = timezone.now()
+    return {"renewed": now, "lease_until": now + datetime.timedelta(seconds=lease_s)}
 
 
-@transaction.atomic
-def claim(task: Task, lease_s: float, after: int | None = None, **fields: Any) -> Attempt:
+def claim(task: Task, lease_s: float, after: int | None = None, *, takes_over: bool = False, **fields: Any) -> Attempt:
     """Take a task for a worker.
 
     One conditional update decides, so that of any number of workers one gets it.
@@ -39,6 +54,8 @@ def claim(task: Task, lease_s: float, after: int | None = None, **fields: Any) -
     after
         Number of the last attempt that the worker has seen: with it a task may be run again that is not Waiting.
         None: the task must be Waiting.
+    takes_over
+        The worker has found the task Started, and its lease run out: should it have been given up since, that holds.
     **fields
         Fields of the attempt.
 
@@ -46,26 +63,50 @@ def claim(task: Task, lease_s: float, after: int | None = None, **fields: Any) -
     ------
     Conflict
         If it is claimed already, or may not start.
+    Paused
+        If the task's version is paused in the lab.
     """
-    until = _until(lease_s)
-    claimed = Task.objects.filter(_free(after), pk=task.pk).update(
-        status=Status.STARTED, attempt=F("attempt") + 1, lease_until=until, cancel_requested=False, reason="", datetime=timezone.now()
+    if task.status == Status.STARTED and not task.cancel_requested and (reason := _given_up(task)):
+        raise Conflict(f"{task.name} is Errored: {reason}")
+    return _claim(task, _free(after, takes_over=takes_over), lease_s, after, **fields)
+
+
+@transaction.atomic
+def _given_up(task: Task) -> str:
+    found = Task.objects.select_for_update().filter(overdue(), pk=task.pk).first()
+    return _give_up(found) if found else ""
+
+
+@transaction.atomic
+def _claim(task: Task, free: Q, lease_s: float, after: int | None, **fields: Any) -> Attempt:
+    version = str((fields.get("receipt") or {}).get("version") or task.version or "")
+    breaker.refuse_paused(task, version)
+    taken = {"status": Status.STARTED, "attempt": F("attempt") + 1, "flow_run": fields.get("flow_run", "")}
+    claimed = Task.objects.filter(free, pk=task.pk, cancel_requested=False).update(
+        **taken, **_UNMARKED, reason="", datetime=timezone.now(), **_granted(lease_s)
     )
     task.refresh_from_db()
     if not claimed:
         raise Conflict(_why_not(task, after))
-    close_attempts(Attempt.objects.filter(task=task), SILENT)
-    return Attempt.objects.create(task=task, number=task.attempt, lease_until=until, **fields)
+    _close_silent(task)
+    return Attempt.objects.create(task=task, number=task.attempt, version=version, lease_until=task.lease_until, **fields)
 
 
-def _free(after: int | None) -> Q:
-    overdue = Q(status=Status.STARTED, lease_until__lt=timezone.now())
-    if after is None:
-        return Q(status=Status.WAITING) | overdue
-    return Q(attempt=after) & (~Q(status__in=(Status.STARTED, Status.ABANDONED)) | overdue)
+def _free(after: int | None, *, takes_over: bool) -> Q:
+    if after is None or takes_over:
+        return (Q(status=Status.WAITING) | overdue()) & (Q() if after is None else Q(attempt=after))
+    return Q(attempt=after) & (~Q(status__in=(Status.STARTED, Status.ABANDONED)) | overdue())
+
+
+def overdue() -> Q:
+    """Started tasks whose lease ran out, or was renewed at a time that is still to come: the clock was set back since."""
+    now = timezone.now()
+    return Q(status=Status.STARTED) & (Q(lease_until__lt=now) | Q(lease_until__isnull=False, renewed__gt=now + CLOCK_SLACK))
 
 
 def _why_not(task: Task, after: int | None) -> str:
+    if task.cancel_requested and task.status != Status.STARTED:
+        return f"{task.name} was {cancelled(task)}; it can be claimed once it is planned again"
     if task.status != Status.STARTED:
         if after not in (None, task.attempt):
             return f"{task.name} has been attempted since: {task.attempt} times, not {after}; read the task again, and decide anew"
@@ -77,39 +118,67 @@ def _why_not(task: Task, after: int | None) -> str:
     return f"{task.name} is claimed by {holder.worker} until {task.lease_until.isoformat(timespec='seconds')}"
 
 
-def close_attempts(attempts: QuerySet[Attempt], reason: str) -> None:
+def close_attempts(attempts: QuerySet[Attempt], reason: str, error_type: str = "", fingerprint: str = "") -> None:
     """End the running ones among some attempts as Errored."""
-    attempts.filter(status=Status.STARTED).update(status=Status.ERRORED, reason=reason, finished=timezone.now(), lease_until=None)
+    ended = {"status": Status.ERRORED, "reason": reason, "error_type": error_type, "finished": timezone.now(), "lease_until": None}
+    attempts.filter(status=Status.STARTED).update(fingerprint=fingerprint, **ended)
+
+
+def _close_silent(task: Task) -> None:
+    close_attempts(task.attempts.all(), SILENT, EXPIRED, failures.fingerprint(task, task.version or "", EXPIRED, SILENT))
 
 
 def set_from_outside(task: Task, before: Status, by: str) -> None:
-    """Where someone took a task out of Started by hand, end its attempt; the worker hears of it at its next heartbeat."""
+    """See to what follows from a status set by hand: a running attempt ends, and its worker hears of it at its next heartbeat."""
+    if task.status == Status.ABANDONED != before:
+        told = {"task": str(task.pk), "name": task.name, "version": task.version, "by": by, "reason": task.reason[:500]}
+        Event.of(Event.Kind.ABANDONED, task.session, f"abandoned:{task.pk}:{timezone.now():%Y%m%dT%H%M%S.%f}", **told)
     if before == Status.STARTED and task.status != Status.STARTED:
         close_attempts(task.attempts.all(), f"ended from outside: {by} set the task {Status(task.status).label}")
         Task.objects.filter(pk=task.pk).update(lease_until=None)
+    if before != task.status:
+        follow_losses(task.session_id)
 
 
 @transaction.atomic
 def heartbeat(attempt_id: uuid.UUID, lease_s: float, **fields: Any) -> Attempt:
-    """Renew the lease of a running attempt.
+    """Renew the lease of a running attempt; one whose lease ran out takes its task up again where nobody has claimed it since.
 
     Raises
     ------
     Conflict
         If the attempt has ended, or is not the task's current one: its worker should stop.
     """
-    until = _until(lease_s)
-    attempt = Attempt.objects.select_related("task").get(pk=attempt_id)
-    held = Task.objects.filter(pk=attempt.task_id, status=Status.STARTED, attempt=attempt.number).update(lease_until=until)
-    _refuse_late(attempt, bool(held))
-    return _store(attempt, lease_until=until, **fields)
-
-
-def _refuse_late(attempt: Attempt, held: bool) -> None:
+    attempt = _locked(attempt_id)
+    _refuse_late(attempt)
+    granted = _granted(lease_s)
     if attempt.status != Status.STARTED:
+        fields = {**_RUNNING, **fields}
+        Task.objects.filter(pk=attempt.task_id).update(status=Status.STARTED, reason="", datetime=timezone.now())
+    Task.objects.filter(pk=attempt.task_id).update(**granted)
+    return _store(attempt, lease_until=granted["lease_until"], **fields)
+
+
+def _locked(attempt_id: uuid.UUID) -> Attempt:
+    """The attempt, its task's row locked; rows are locked in the order session, task, attempt, so that nobody waits in a circle."""
+    task = Task.objects.select_for_update().get(attempts=attempt_id)
+    attempt = Attempt.objects.get(pk=attempt_id)
+    attempt.task = task
+    return attempt
+
+
+def _fell_silent(attempt: Attempt) -> bool:
+    return attempt.status == Status.ERRORED and attempt.error_type == EXPIRED
+
+
+def _refuse_late(attempt: Attempt) -> None:
+    """Refuse an attempt that is over; not one that fell silent, whose task was given back and is still to be claimed."""
+    expected = Status.WAITING if _fell_silent(attempt) else Status.STARTED
+    current = attempt.task.attempt == attempt.number and attempt.task.status == expected
+    if attempt.status != Status.STARTED and not (current and _fell_silent(attempt)):
         label = Status(attempt.status).label
         raise Conflict(f"attempt {attempt.number} has ended, {label}: {attempt.reason or 'no reason given'}; stop, and claim the task anew")
-    if not held:
+    if not current:
         raise Conflict(f"attempt {attempt.number} is not the current one of {attempt.task.name}; stop, for its outputs are not wanted")
 
 
@@ -124,6 +193,8 @@ def _store(attempt: Attempt, **fields: Any) -> Attempt:
 def finish(attempt_id: uuid.UUID, status: Status, *, log: str | None = None, version: str | None = None, **fields: Any) -> Attempt:
     """End an attempt with its verdict; the same verdict again changes nothing.
 
+    The verdict of an attempt whose lease ran out is taken where nobody has claimed its task since.
+
     Raises
     ------
     ValueError
@@ -133,44 +204,105 @@ def finish(attempt_id: uuid.UUID, status: Status, *, log: str | None = None, ver
     """
     if status not in VERDICTS:
         raise ValueError(f"{status.label} ends no attempt; a verdict is one of {', '.join(v.label for v in sorted(VERDICTS))}")
-    # The row is locked in the order task, attempt everywhere, so that nobody waits in a circle.
-    task = Task.objects.select_for_update().get(attempts=attempt_id)
-    attempt = Attempt.objects.select_for_update().get(pk=attempt_id)
-    attempt.task = task
-    if attempt.status == status:
+    if fields.get("qc"):
+        lock_session(attempt_id)
+    attempt = _locked(attempt_id)
+    task = attempt.task
+    if attempt.status == status and not _fell_silent(attempt):
         return attempt
-    _refuse_late(attempt, task.status == Status.STARTED and task.attempt == attempt.number)
-    _store(attempt, status=status, finished=timezone.now(), lease_until=None, **fields)
-    taken = {name: getattr(attempt, name) for name in TASK_FIELDS}
+    _refuse_late(attempt)
+    told = {**fields, "version": version or attempt.version}
+    _store(attempt, **{**_RUNNING, **told, "status": status, "finished": timezone.now(), "lease_until": None})
+    if status == Status.ERRORED and not task.cancel_requested:
+        failures.note(attempt, task)
+        breaker.trip(attempt, task)
+    taken = {name: getattr(attempt, name) for name in TASK_FIELDS} | {"qc": (attempt.qc or {}).get("outcome", "")}
     extra = {name: value for name, value in (("log", log), ("version", version)) if value is not None}
     _end_task(task, status=status, time_elapsed_secs=attempt.wall_s, **taken, **extra)
     record_qc(task, attempt.qc)
+    follow_losses(task.session_id)
     return attempt
 
 
 def _end_task(task: Task, **fields: Any) -> None:
-    for name, value in {**fields, "lease_until": None, "cancel_requested": False}.items():
+    # what was cancelled stays marked, so that the flow run that is just coming to its end cannot have it attempted again
+    unmarked = {} if task.cancel_requested and fields["status"] == Status.ERRORED else _UNMARKED
+    for name, value in {**fields, **unmarked, "lease_until": None}.items():
         setattr(task, name, value)
     task.save()
 
 
 @transaction.atomic
 def reap(**restriction: Any) -> list[uuid.UUID]:
-    """Give back the tasks whose lease ran out: Waiting again, their attempts Errored, an event for each.
+    """Give back the tasks whose lease ran out: Waiting again, their attempts Errored, an event for each session.
+
+    A task whose worker has fallen silent once too often is Errored instead, as it may well be what kills its worker.
 
     Returns
     -------
     list of UUID
-        The tasks.
+        The tasks that were given back.
     """
-    overdue = Task.objects.filter(status=Status.STARTED, lease_until__lt=timezone.now(), **restriction).select_related("session")
-    returned = []
-    for task in overdue.select_for_update(of=("self",), skip_locked=True).order_by("pk"):
-        close_attempts(task.attempts.all(), SILENT)
-        reason = f"given back: the worker of attempt {task.attempt} fell silent"
-        Task.objects.filter(pk=task.pk).update(status=Status.WAITING, lease_until=None, reason=reason, datetime=timezone.now())
-        Event.of(
-            Event.Kind.RETURNED, task.session, f"{task.pk}:{task.attempt}:returned", task=str(task.pk), name=task.name, attempt=task.attempt
-        )
-        returned.append(task.pk)
-    return returned
+    found = Task.objects.filter(overdue(), **restriction).select_related("session")
+    returned: dict[Session, list[Task]] = {}
+    for task in found.select_for_update(of=("self",), skip_locked=True).order_by("pk"):
+        if task.cancel_requested:
+            _end_silent_and_cancelled(task)
+            continue
+        if _give_up(task):
+            continue
+        _close_silent(task)
+        _end_lease(task, Status.WAITING, f"given back: the worker of attempt {task.attempt} fell silent")
+        returned.setdefault(task.session, []).append(task)
+    for session, tasks in returned.items():
+        _tell_of_return(session, tasks)
+    return [task.pk for tasks in returned.values() for task in tasks]
+
+
+def cancelled(task: Task) -> str:
+    """Who has cancelled a task, in words."""
+    return f"cancelled by {task.cancelled_by}" if task.cancelled_by else "cancelled on request"
+
+
+def _end_silent_and_cancelled(task: Task) -> None:
+    """Nobody was left to stop the attempt: the task is not given back, as it was to stop anyway."""
+    reason = f"{cancelled(task)}; its worker fell silent"
+    close_attempts(task.attempts.all(), reason, CANCELLED)
+    _end_task(task, status=Status.ERRORED, reason=reason)
+    follow_losses(task.session_id)
+
+
+def _tell_of_return(session: Session, tasks: list[Task]) -> None:
+    first = tasks[0]
+    # an attempt may come back and fall silent again: that is another return
+    key = f"{session.pk}:returned:{first.pk}:{first.attempt}:{first.lease_until:%Y%m%dT%H%M%S.%f}"
+    asked = {"tasks": [task.name for task in tasks], "downstream": True}
+    Event.of(Event.Kind.RETURNED, session, key, given_back={task.name: task.attempt for task in tasks}, **asked)
+
+
+def _give_up(task: Task) -> str:
+    """End a task whose lease ran out as Errored where that has happened too often in a row; the reason, empty where it may go on."""
+    silent = _silent_in_a_row(task) + 1
+    if silent <= settings.RANVIER.attempts.returns:
+        return ""
+    reason = (
+        f"given up: its worker fell silent {silent} times in a row, in attempts {task.attempt - silent + 1} to {task.attempt}; "
+        "the task may be what kills its worker: look at the end of its log, and of logs/dask-worker.log"
+    )
+    close_attempts(task.attempts.all(), reason, GIVEN_UP)
+    _end_lease(task, Status.ERRORED, reason)
+    follow_losses(task.session_id)
+    return reason
+
+
+def _silent_in_a_row(task: Task) -> int:
+    """How many attempts before the current one fell silent, one after the other, since one has handed in a verdict.
+
+    Those after which the task was given up count: else each flow run that was asked for in the meantime would begin to count anew.
+    """
+    kinds = task.attempts.filter(number__lt=task.attempt).order_by("-number").values_list("error_type", flat=True)
+    return sum(1 for _ in itertools.takewhile((EXPIRED, GIVEN_UP).__contains__, kinds))
+
+
+def _end_lease(task: Task, status: Status, reason: str) -> None:
+    Task.objects.filter(pk=task.pk).update(status=status, lease_until=None, reason=reason, datetime=timezone.now())

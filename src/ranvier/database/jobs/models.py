@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+
 from django.db import models
 from django.utils import timezone
 
 from ranvier.database.base import Record
 from ranvier.states import VERDICTS, Status
+
+#: By how much the clocks of the database's servers may differ.
+CLOCK_SLACK = datetime.timedelta(seconds=10)
 
 STATUS_CHOICES = [(status.value, status.label) for status in Status]
 
@@ -43,10 +48,14 @@ class Task(Record):
     identity = models.CharField(max_length=64, blank=True, default="", help_text="sha256 of what its outputs came from")
     receipt = models.JSONField(null=True, blank=True, help_text="Version, parameters, inputs and packages of the last run")
     outputs = models.JSONField(null=True, blank=True, help_text="Path, size and hash of each file it wrote")
+    qc = models.CharField(max_length=16, blank=True, default="", help_text="Outcome of the last run's QC; empty where it judged nothing")
     time_elapsed_secs = models.FloatField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=0, help_text="Number of the current or last attempt")
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when its worker may be silent")
-    cancel_requested = models.BooleanField(default=False)
+    renewed = models.DateTimeField(null=True, blank=True, help_text="When its lease was granted or renewed last")
+    flow_run = models.CharField(max_length=64, blank=True, default="", db_index=True, help_text="The one that planned or attempted it last")
+    cancel_requested = models.BooleanField(default=False, help_text="It must stop, or not start, until it is planned again")
+    cancelled_by = models.CharField(max_length=255, blank=True, default="", help_text="Who asked for that")
     datetime = models.DateTimeField(auto_now=True, verbose_name="last updated")
 
     class Meta:
@@ -63,7 +72,14 @@ class Task(Record):
     @property
     def leased(self) -> bool:
         """Whether an attempt is running that is not overdue."""
-        return self.status == Status.STARTED and self.lease_until is not None and self.lease_until > timezone.now()
+        now = timezone.now()
+        set_back = self.renewed is not None and self.renewed > now + CLOCK_SLACK
+        return self.status == Status.STARTED and self.lease_until is not None and self.lease_until > now and not set_back
+
+
+def parent_ids() -> models.Prefetch:
+    """For `prefetch_related`: the parents of tasks, without their logs and receipts."""
+    return models.Prefetch("parents", Task.objects.only("pk"))
 
 
 class Attempt(Record):
@@ -75,6 +91,7 @@ class Attempt(Record):
     reason = models.TextField(blank=True, default="")
     worker = models.CharField(max_length=255, blank=True, default="")
     flow_run = models.CharField(max_length=64, blank=True, default="", help_text="Prefect's id of the flow run")
+    version = models.CharField(max_length=64, blank=True, default="", help_text="Of the task")
     identity = models.CharField(max_length=64, blank=True, default="")
     receipt = models.JSONField(null=True, blank=True)
     log_path = models.CharField(max_length=1000, blank=True, default="")
@@ -103,13 +120,44 @@ class Attempt(Record):
             models.UniqueConstraint(fields=["task", "number"], name="one_attempt_per_number"),
             status_constraint("attempt_status_is_known", Status.STARTED, *VERDICTS),
         ]
+        indexes = [models.Index(fields=["fingerprint", "finished"]), models.Index(fields=["version", "finished"])]
 
     def __str__(self) -> str:
         return f"attempt {self.number} at {self.task}"
 
 
+class Failure(Attempt):
+    """Attempts that failed, as the admin groups them by fingerprint."""
+
+    class Meta:
+        proxy = True
+
+
+class Pause(Record):
+    """A task version that may not run in a lab, since it failed alike in one session after the other."""
+
+    lab = models.ForeignKey("people.Lab", models.CASCADE, related_name="pauses")
+    task = models.CharField(max_length=128, help_text="Name of the task")
+    version = models.CharField(max_length=64, blank=True, default="")
+    fingerprint = models.CharField(max_length=64, help_text="Of the failures")
+    failures = models.PositiveIntegerField(help_text="Sessions in a row that failed so")
+    reason = models.TextField(help_text="What a task says that is held by it")
+    created = models.DateTimeField(default=timezone.now)
+    lifted = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.CharField(max_length=150, blank=True, default="")
+
+    class Meta:
+        ordering = ["-created"]
+        constraints = [
+            models.UniqueConstraint(fields=["lab", "task", "version"], condition=models.Q(lifted=None), name="one_pause_at_a_time")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.version} in {self.lab}"
+
+
 class Event(models.Model):
-    """A row of the outbox: something that the dispatcher must tell Prefect."""
+    """A row of the outbox: something that the dispatcher must tell Prefect, or people."""
 
     class Kind(models.TextChoices):
         """What happened."""
@@ -118,6 +166,10 @@ class Event(models.Model):
         READY = "session.ready"
         RETURNED = "task.returned"
         REQUESTED = "session.requested"
+        CANCELLED = "session.cancelled"
+        FAILED = "task.failed"
+        PAUSED = "task.paused"
+        ABANDONED = "task.abandoned"
 
     kind = models.CharField(max_length=32, choices=Kind)
     key = models.CharField(max_length=255, unique=True, help_text="The same key twice is the same event")

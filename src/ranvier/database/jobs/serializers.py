@@ -8,10 +8,11 @@ from rest_framework import serializers
 
 from ranvier.database.actions.models import Session
 from ranvier.database.data.models import DataRepository
-from ranvier.database.jobs.models import Attempt, Event, Task
+from ranvier.database.jobs.models import Attempt, Event, Pause, Task
+from ranvier.database.jobs.reports import FiguresField, FilesField, QualityField
 from ranvier.database.people.models import Lab
 from ranvier.database.rest.errors import Conflict
-from ranvier.database.rest.fields import Named, StatusField
+from ranvier.database.rest.fields import Named, NamedOften, ObjectField, StatusField
 from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
 from ranvier.states import Status, may_follow, refusal
 
@@ -23,6 +24,8 @@ class TaskSerializer(RecordSerializer):
     session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.all())
     data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
     status = StatusField(required=False)
+    leased = serializers.BooleanField(read_only=True, help_text="Whether an attempt is running that is not overdue")
+    outputs = FilesField(required=False, allow_null=True, help_text="path, size and hash of each file it wrote")
 
     class Meta(RecordSerializer.Meta):
         model = Task
@@ -52,12 +55,16 @@ class TaskSerializer(RecordSerializer):
             "identity",
             "receipt",
             "outputs",
+            "qc",
             "attempt",
             "lease_until",
+            "leased",
+            "flow_run",
             "cancel_requested",
+            "cancelled_by",
             "json",
         )
-        read_only_fields = ("attempt", "lease_until")
+        read_only_fields = ("attempt", "lease_until", "flow_run", "cancelled_by", "qc")
 
     def validate_status(self, after: int) -> int:
         """What may follow what is said by `ranvier.states`; besides, a task that is Started cannot be started again."""
@@ -103,6 +110,7 @@ class AttemptSerializer(RecordSerializer):
 
     status = StatusField(read_only=True)
     cancel_requested = serializers.BooleanField(source="task.cancel_requested", read_only=True)
+    cancelled_by = serializers.CharField(source="task.cancelled_by", read_only=True)
 
     class Meta(RecordSerializer.Meta):
         model = Attempt
@@ -114,6 +122,7 @@ class AttemptSerializer(RecordSerializer):
             "reason",
             "worker",
             "flow_run",
+            "version",
             "identity",
             "receipt",
             "log_path",
@@ -124,6 +133,7 @@ class AttemptSerializer(RecordSerializer):
             "message",
             *OUTCOME_FIELDS,
             "cancel_requested",
+            "cancelled_by",
             "json",
         )
 
@@ -133,14 +143,16 @@ class ClaimSerializer(RequestSerializer):
 
     id = serializers.UUIDField(required=False, help_text="The attempt's, chosen by the worker: the same claim sent again is answered again")
     task = serializers.PrimaryKeyRelatedField(queryset=Task.objects.all())
-    after = serializers.IntegerField(required=False, min_value=0, help_text="Number of the last attempt that the worker has seen")
     after = serializers.IntegerField(
         min_value=0, required=False, allow_null=True, help_text="Number of the last attempt that the worker has seen"
+    )
+    takes_over = serializers.BooleanField(
+        required=False, help_text="The worker has found it Started with a lease that ran out; 409 where it has come to an end since"
     )
     worker = serializers.CharField(max_length=255)
     lease_s = serializers.FloatField(min_value=0.01, max_value=86400, default=60.0, help_text="Seconds for which the worker may be silent")
     identity = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    receipt = serializers.JSONField(required=False, allow_null=True)
+    receipt = ObjectField(required=False, allow_null=True)
     log_path = serializers.CharField(max_length=1000, required=False, allow_blank=True)
     flow_run = serializers.CharField(max_length=64, required=False, allow_blank=True)
 
@@ -153,10 +165,10 @@ class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
     log = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="End of the log, kept with the task")
     version = serializers.CharField(required=False, max_length=64, help_text="Of the task, kept with it")
     progress = serializers.FloatField(required=False, min_value=0.0, max_value=1.0)
-    qc = serializers.DictField(required=False, allow_null=True, help_text="outcome, and the checks behind it")
-    receipt = serializers.DictField(required=False, allow_null=True)
-    figures = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
-    outputs = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True)
+    qc = QualityField(required=False, allow_null=True, help_text="outcome, and the checks behind it")
+    receipt = ObjectField(required=False, allow_null=True)
+    figures = FiguresField(required=False, allow_null=True)
+    outputs = FilesField(required=False, allow_null=True)
 
     class Meta:
         model = Attempt
@@ -181,7 +193,13 @@ class PlannedTaskSerializer(RequestSerializer, serializers.ModelSerializer):
 
     status = StatusField(required=False, allow_null=True, help_text="null: leave it as it is; a new task is Waiting")
     parents = serializers.ListField(child=serializers.CharField(), default=list)
-    data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
+    data_repository = NamedOften(required=False, allow_null=True, queryset=DataRepository.objects.all())
+    seen = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        help_text="Number of the last attempt that the plan was made from; 409 where there has been another since",
+    )
 
     class Meta:
         model = Task
@@ -205,6 +223,7 @@ class PlannedTaskSerializer(RequestSerializer, serializers.ModelSerializer):
             "status",
             "reason",
             "json",
+            "seen",
         )
 
 
@@ -213,6 +232,28 @@ class PlanSerializer(RequestSerializer):
 
     session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.select_related("subject"))
     tasks = PlannedTaskSerializer(many=True)
+    flow_run = serializers.CharField(max_length=64, default="", allow_blank=True, help_text="The flow run that will see to them")
+
+
+class CancellationSerializer(RequestSerializer):
+    """Someone asks for tasks to stop, or not to start."""
+
+    session = serializers.PrimaryKeyRelatedField(required=False, queryset=Session.objects.all(), help_text="The session to cancel")
+    tasks = serializers.ListField(
+        child=serializers.CharField(),
+        default=list,
+        help_text="Of the session: tasks or their instances; all where there are none",
+    )
+    flow_run = serializers.CharField(required=False, max_length=64, help_text="Instead of a session: a flow run that was cancelled")
+    by = serializers.CharField(required=False, max_length=255, help_text="Who asks, where that is not the user of the token")
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Either a session or a flow run."""
+        if ("session" in fields) == ("flow_run" in fields):
+            raise serializers.ValidationError("give either a session or a flow_run")
+        if "flow_run" in fields and fields["tasks"]:
+            raise serializers.ValidationError({"tasks": ["tasks are chosen of a session, not of a flow run"]})
+        return fields
 
 
 class EventSerializer(RecordSerializer):
@@ -241,3 +282,66 @@ class ReapSerializer(RequestSerializer):
     """Which expired leases to look for."""
 
     lab = Named(required=False, allow_null=True, queryset=Lab.objects.all(), help_text="Those of one lab only")
+
+
+class TaskCountSerializer(serializers.Serializer):
+    """How many task instances of a lab have a status."""
+
+    lab = serializers.CharField(allow_null=True)
+    task = serializers.CharField()
+    status = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class FailureQuery(RequestSerializer):
+    """Which failures to look for."""
+
+    lab = serializers.CharField(required=False, help_text="Name of a lab")
+    task = serializers.CharField(required=False, help_text="Name of a task")
+    since = serializers.DateTimeField(required=False, help_text="Only those that ended later, UTC")
+    fingerprint = serializers.CharField(required=False)
+    limit = serializers.IntegerField(min_value=1, max_value=1000, required=False, default=100)
+
+
+class FailureSerializer(serializers.Serializer):
+    """Equal failures: what they are, how many, where, and an example."""
+
+    fingerprint = serializers.CharField()
+    task = serializers.CharField()
+    version = serializers.CharField()
+    error_type = serializers.CharField()
+    place = serializers.CharField(help_text="file.py:function, where it was an exception")
+    message = serializers.CharField(help_text="Of the latest")
+    sessions = serializers.IntegerField()
+    tasks = serializers.IntegerField(help_text="Task instances that failed so")
+    attempts = serializers.IntegerField()
+    put_right = serializers.IntegerField(help_text="Task instances among them whose result is good by now")
+    labs = serializers.ListField(child=serializers.CharField())
+    paused = serializers.ListField(child=serializers.CharField(), help_text="Labs in which the task is paused for it")
+    first_seen = serializers.DateTimeField()
+    last_seen = serializers.DateTimeField()
+    attempt = serializers.UUIDField(help_text="The latest")
+    session = serializers.UUIDField(help_text="Of the latest")
+    session_path = serializers.CharField(help_text="Of the latest")
+
+
+class PauseSerializer(RecordSerializer):
+    """A task version that may not run in a lab."""
+
+    lab = Named(read_only=True)
+
+    class Meta(RecordSerializer.Meta):
+        model = Pause
+        fields = ("id", "lab", "task", "version", "fingerprint", "failures", "reason", "created", "lifted", "lifted_by", "json")
+
+
+class LiftSerializer(RequestSerializer):
+    """A person says that a task may run again."""
+
+    lifted = serializers.BooleanField(help_text="true")
+
+    def validate_lifted(self, lifted: bool) -> bool:
+        """A pause is made by failures only."""
+        if not lifted:
+            raise serializers.ValidationError("a pause can only be lifted; disable the task in the lab's settings to keep it from running")
+        return lifted

@@ -7,19 +7,19 @@ from typing import Any
 
 import django_filters
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status, viewsets
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ranvier.database.jobs import leases, serializers
-from ranvier.database.jobs.models import Attempt, Event, Task
+from ranvier.database.jobs import breaker, cancellations, failures, leases, serializers
+from ranvier.database.jobs.models import Attempt, Event, Pause, Task, parent_ids
 from ranvier.database.jobs.plans import write_plan
 from ranvier.database.rest.filters import AnyOf, RecordFilter
 from ranvier.database.rest.viewsets import RecordViewSet
@@ -46,7 +46,8 @@ class TaskFilter(RecordFilter):
     class Meta:
         model = Task
         fields = ("id", "session", "name", "executable", "graph", "version", "device", "level", "priority", "io_charge", "cpu", "gpu",
-                  "ram", "time_out_secs", "attempt", "cancel_requested", "identity")  # fmt: skip
+                  "ram", "time_out_secs", "time_elapsed_secs", "datetime", "log", "attempt", "flow_run",
+                  "cancel_requested", "identity")  # fmt: skip
 
 
 class TaskViewSet(RecordViewSet):
@@ -56,14 +57,35 @@ class TaskViewSet(RecordViewSet):
     filterset_class = TaskFilter
 
     def get_queryset(self) -> QuerySet[Task]:
-        """A task that is to change is locked first, so that two changes follow one another."""
-        rows = Task.objects.select_related("data_repository").prefetch_related("parents")
-        return rows.select_for_update(of=("self",)) if self.action in ("update", "partial_update") else rows
+        """A task that is to change is locked first, so that two changes follow one another.
+
+        ``PATCH /tasks/{id}?status=Waiting`` changes it only where it stands there and was not cancelled; elsewhere the answer is 404.
+        """
+        rows = Task.objects.select_related("data_repository").prefetch_related(parent_ids())
+        if self.action not in ("update", "partial_update"):
+            return rows
+        if expected := self.request.query_params.get("status"):
+            rows = status_filter(rows, "status", expected).filter(cancel_requested=False)
+        return rows.select_for_update(of=("self",))
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One task."""
+        return Response(serializers.TaskSerializer.show(self.get_object()))
 
     def perform_update(self, serializer: serializers.TaskSerializer) -> None:
         """Change it; a task that leaves Started from outside ends its attempt, whose worker then hears of it."""
         before = Status(serializer.instance.status)
         leases.set_from_outside(serializer.save(), before, self.request.user.get_username())
+
+
+class TaskCounts(APIView):
+    """How the tasks of all labs stand, in numbers."""
+
+    @extend_schema(responses=serializers.TaskCountSerializer(many=True), operation_id="task_counts_list")
+    def get(self, request: Request) -> Response:
+        """``GET /task-counts``."""
+        rows = Task.objects.order_by().values("status", lab=F("session__lab__name"), task=F("executable")).annotate(count=Count("pk"))
+        return Response([{**row, "status": Status(row["status"]).label} for row in rows.order_by("lab", "task", "status")])
 
 
 class Plans(APIView):
@@ -74,7 +96,8 @@ class Plans(APIView):
         """``POST /plans``."""
         form = serializers.PlanSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        tasks = write_plan(form.validated_data["session"], form.validated_data["tasks"])
+        asked = form.validated_data
+        tasks = write_plan(asked["session"], asked["tasks"], asked["flow_run"])
         return Response(serializers.TaskSerializer(tasks, many=True).data)
 
 
@@ -100,35 +123,62 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     @extend_schema(request=serializers.ClaimSerializer, responses={201: serializers.AttemptSerializer})
     def create(self, request: Request) -> Response:
         """``POST /attempts``: claim a task; 200 where the very same claim was heard before."""
-        form = serializers.ClaimSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        if (
-            known := Attempt.objects.select_related("task")
-            .filter(pk=form.validated_data.get("id"), task=form.validated_data["task"])
-            .first()
-        ):
-            return Response(self.get_serializer(known).data)
-        attempt = leases.claim(**form.validated_data)
-        return Response(self.get_serializer(attempt).data, status.HTTP_201_CREATED)
+        asked = serializers.ClaimSerializer.read(request.data)
+        if known := Attempt.objects.select_related("task").filter(pk=asked.get("id"), task=asked["task"]).first():
+            return Response(serializers.AttemptSerializer.show(known))
+        try:
+            attempt = leases.claim(**asked)
+        except breaker.Paused as refusal:
+            breaker.hold(asked["task"], str(refusal.detail))
+            raise
+        return Response(serializers.AttemptSerializer.show(attempt), status.HTTP_201_CREATED)
 
     @extend_schema(request=serializers.ReportSerializer, responses=serializers.AttemptSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
         """``PATCH /attempts/{id}``: a heartbeat, or with a `status` the end."""
-        attempt = self.get_object()
-        form = serializers.ReportSerializer(data=request.data, partial=False)
-        form.is_valid(raise_exception=True)
-        told = form.validated_data
-        if "status" in told:
-            told.pop("lease_s")
-            return Response(self.get_serializer(self._finish(attempt.pk, told)).data)
+        told = serializers.ReportSerializer.read(request.data)
+        try:
+            attempt = self._finish(_uuid(pk), told) if "status" in told else self._keep(_uuid(pk), told)
+        except Task.DoesNotExist:
+            raise NotFound(f"there is no attempt {pk}") from None
+        return Response(serializers.AttemptSerializer.show(attempt))
+
+    def _keep(self, attempt: uuid.UUID, told: dict[str, Any]) -> Attempt:
         told.pop("log", None), told.pop("version", None)
-        return Response(self.get_serializer(leases.heartbeat(attempt.pk, **told)).data)
+        return leases.heartbeat(attempt, **told)
 
     def _finish(self, attempt: uuid.UUID, told: dict[str, Any]) -> Attempt:
+        told.pop("lease_s")
         try:
             return leases.finish(attempt, Status(told.pop("status")), **told)
         except ValueError as error:
             raise ValidationError({"status": [str(error)]}) from None
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise NotFound(f"{text} is not the id of an attempt") from None
+
+
+class Cancellations(APIView):
+    """Stops tasks."""
+
+    @extend_schema(
+        request=serializers.CancellationSerializer, responses=serializers.TaskSerializer(many=True), operation_id="cancellations_create"
+    )
+    def post(self, request: Request) -> Response:
+        """``POST /cancellations``: the tasks that were open."""
+        form = serializers.CancellationSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        asked = form.validated_data
+        by = asked.get("by") or request.user.get_username()
+        if "flow_run" in asked:
+            tasks = cancellations.cancel_flow_run(asked["flow_run"], by)
+        else:
+            tasks = cancellations.cancel_session(asked["session"], by, asked["tasks"])
+        return Response(serializers.TaskSerializer(tasks, many=True).data)
 
 
 class EventFilter(RecordFilter):
@@ -136,10 +186,11 @@ class EventFilter(RecordFilter):
 
     pending = django_filters.BooleanFilter("delivered", "isnull", help_text="Whether it is still to be delivered")
     lab = AnyOf("lab__name")
+    kind = AnyOf("kind")
 
     class Meta:
         model = Event
-        fields = ("id", "kind", "key", "session")
+        fields = ("id", "key", "session")
 
 
 class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
@@ -175,6 +226,46 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
             changes |= {"tries": F("tries") + 1}
         Event.objects.filter(pk=event.pk).update(**changes)
         return Response(self.get_serializer(get_object_or_404(self.get_queryset(), pk=event.pk)).data)
+
+
+class Failures(APIView):
+    """Equal failures, over sessions and labs."""
+
+    @extend_schema(parameters=[serializers.FailureQuery], responses=serializers.FailureSerializer(many=True), operation_id="failures_list")
+    def get(self, request: Request) -> Response:
+        """``GET /failures?lab=&task=&since=&fingerprint=&limit=``: the latest first."""
+        query = serializers.FailureQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        return Response(serializers.FailureSerializer(failures.groups(**query.validated_data), many=True).data)
+
+
+class PauseFilter(RecordFilter):
+    """Filters of pauses."""
+
+    active = django_filters.BooleanFilter("lifted", "isnull", help_text="Whether it is still to be lifted")
+    lab = AnyOf("lab__name")
+
+    class Meta:
+        model = Pause
+        fields = ("id", "task", "version", "fingerprint")
+
+
+class PauseViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """Task versions that may not run in a lab."""
+
+    queryset = Pause.objects.select_related("lab")
+    serializer_class = serializers.PauseSerializer
+    filterset_class = PauseFilter
+
+    @extend_schema(request=serializers.LiftSerializer, responses=serializers.PauseSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """``PATCH /pauses/{id} {"lifted": true}``: it may run again, and the sessions that it was held in are asked for."""
+        form = serializers.LiftSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        pause = self.get_object()
+        sessions = breaker.lift(pause, request.user.get_username())
+        pause.refresh_from_db()
+        return Response({**self.get_serializer(pause).data, "sessions": sessions})
 
 
 class ExpiredLeases(APIView):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from ranvier.database.people.models import Lab, LabLocation, LabMembership, Project, User
+from ranvier.database.people.models import Lab, LabLocation, LabMembership, LabServer, Project, User
 
 admin.site.site_header = admin.site.site_title = "Ranvier"
 admin.site.index_title = "The lab's database"
@@ -39,6 +39,15 @@ class LabAdmin(admin.ModelAdmin):
     search_fields = ("name", "institution")
     filter_horizontal = ("repositories",)
     inlines = [MembershipInline]
+
+
+@admin.register(LabServer)
+class LabServerAdmin(admin.ModelAdmin):
+    """Lab servers."""
+
+    list_display = ("lab", "repository", "user", "machine", "version", "last_seen")
+    readonly_fields = ("machine", "version", "cluster", "last_seen")
+    autocomplete_fields = ("lab", "user")
 
 
 @admin.register(LabLocation)

@@ -38,6 +38,29 @@ class Lab(NamedRecord):
     repositories = models.ManyToManyField("data.DataRepository", blank=True, related_name="lab_set", help_text="Where its data is kept")
     reference_weight_pct = models.FloatField(default=0.0, help_text="Least weight, as a fraction of the one before water restriction")
     zscore_weight_pct = models.FloatField(default=0.0, help_text="Least weight, as a fraction of what is expected at the age")
+    cage_type = models.CharField(max_length=255, blank=True, default="", help_text="Of its cages, where nothing else is said")
+    enrichment = models.CharField(max_length=255, blank=True, default="")
+    food = models.CharField(max_length=255, blank=True, default="")
+    light_cycle = models.CharField(max_length=255, blank=True, default="")
+    cage_cleaning_frequency_days = models.PositiveIntegerField(null=True, blank=True)
+
+
+class LabServer(Record):
+    """The machine that works on a lab's data: who it signs in as, where it keeps the data, and how it was when it last wrote."""
+
+    lab = models.OneToOneField(Lab, models.CASCADE, related_name="server")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="lab_servers", help_text="Whom its services sign in as")
+    repository = models.ForeignKey("data.DataRepository", models.PROTECT, related_name="servers", help_text="The data that it keeps")
+    machine = models.CharField(max_length=255, blank=True, default="", help_text="Its host name")
+    version = models.CharField(max_length=64, blank=True, default="", help_text="Of Ranvier, there")
+    cluster = models.JSONField(null=True, blank=True, help_text="Workers of its Dask cluster, and what they offer together")
+    last_seen = models.DateTimeField(null=True, blank=True, help_text="Its last sign of life")
+
+    class Meta:
+        ordering = ["lab__name"]
+
+    def __str__(self) -> str:
+        return f"server of {self.lab}"
 
 
 class LabMembership(Record):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from django.conf import settings as django_settings
 from rest_framework import serializers
 
 from ranvier.database.data.models import DataRepository
-from ranvier.database.people.models import Lab, LabLocation, Project, User
+from ranvier.database.people.models import Lab, LabLocation, LabServer, Project, User, word
+from ranvier.database.people.servers import token_of
 from ranvier.database.rest.fields import Named
-from ranvier.database.rest.serializers import RecordSerializer
+from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer, RequestSerializer
 
 
 class UserSerializer(RecordSerializer):
@@ -26,7 +28,7 @@ class UserSerializer(RecordSerializer):
         return [membership.lab.name for membership in user.memberships.all()]
 
 
-class LabSerializer(RecordSerializer):
+class LabSerializer(NamedSerializer):
     """A lab."""
 
     repositories = Named(many=True, required=False, queryset=DataRepository.objects.all())
@@ -36,7 +38,55 @@ class LabSerializer(RecordSerializer):
         fields = ("name", "institution", "address", "timezone", "repositories", "reference_weight_pct", "zscore_weight_pct", "json")
 
 
-class LabLocationSerializer(RecordSerializer):
+class LabServerSerializer(RecordSerializer):
+    """A lab's server, as anyone who signed in may see it; what it says of itself may be changed."""
+
+    lab = Named(read_only=True)
+    timezone = serializers.CharField(source="lab.timezone", read_only=True)
+    username = serializers.CharField(source="user.username", read_only=True)
+    repository = Named(read_only=True)
+    data_url = serializers.CharField(source="repository.data_url", read_only=True)
+
+    class Meta(RecordSerializer.Meta):
+        model = LabServer
+        fields: tuple[str, ...] = ("lab", "timezone", "username", "repository", "data_url", "machine", "version", "cluster", "last_seen")
+        read_only_fields = ("last_seen",)
+
+
+class NewLabServerSerializer(RequestSerializer):
+    """What is asked for when a lab is to have a server."""
+
+    lab = serializers.CharField(max_length=120, validators=[word])
+    repository = serializers.CharField(required=False, max_length=255)
+    timezone = serializers.CharField(required=False, max_length=64)
+    # not a URLField, which knows no machine by a name without dots
+    data_url = serializers.RegexField(r"^https?://\S+/Subjects/$", required=False)
+
+
+class JoiningSerializer(LabServerSerializer):
+    """All that a lab's server needs to know to begin; for itself and for staff only."""
+
+    token = serializers.SerializerMethodField()
+    prefect_api_url = serializers.SerializerMethodField()
+    prefect_auth = serializers.SerializerMethodField()
+
+    class Meta(LabServerSerializer.Meta):
+        fields = (*LabServerSerializer.Meta.fields, "token", "prefect_api_url", "prefect_auth")
+
+    def get_token(self, server: LabServer) -> str:
+        """With which its services sign in."""
+        return token_of(server)
+
+    def get_prefect_api_url(self, server: LabServer) -> str:
+        """Where Prefect is."""
+        return str(django_settings.RANVIER.prefect_api_url)
+
+    def get_prefect_auth(self, server: LabServer) -> str:
+        """``user:password`` for Prefect, empty where it asks for none."""
+        return str(django_settings.RANVIER.prefect_auth)
+
+
+class LabLocationSerializer(NamedSerializer):
     """A rig or a room."""
 
     lab = Named(required=False, allow_null=True, queryset=Lab.objects.all())
@@ -46,7 +96,7 @@ class LabLocationSerializer(RecordSerializer):
         fields = ("name", "lab", "json")
 
 
-class ProjectSerializer(RecordSerializer):
+class ProjectSerializer(NamedSerializer):
     """A project."""
 
     users = Named("username", many=True, required=False, queryset=User.objects.all())

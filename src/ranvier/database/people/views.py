@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import django_filters
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, status, viewsets
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ranvier.database.people import serializers
-from ranvier.database.people.models import Lab, LabLocation, Project, User
+from ranvier.database.people.models import Lab, LabLocation, LabServer, Project, User
+from ranvier.database.people.servers import ensure_server
 from ranvier.database.rest.filters import AnyOf, RecordFilter
 from ranvier.database.rest.permissions import StaffWrites
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
@@ -25,11 +29,13 @@ class Me(APIView):
 
 
 class UserFilter(RecordFilter):
-    """Filters of users."""
+    """Filters of users; what would give away passwords and privileges is not among them."""
+
+    allowed_users = AnyOf("allowed_users__username", distinct=True)
 
     class Meta:
         model = User
-        fields = ("id", "username", "is_active", "is_staff", "is_stock_manager", "is_public_user")
+        fields = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_stock_manager", "is_public_user")
 
 
 class UserViewSet(RecordViewSet):
@@ -49,7 +55,8 @@ class LabFilter(RecordFilter):
 
     class Meta:
         model = Lab
-        fields = ("id", "name", "institution", "timezone")
+        fields = ("id", "name", "institution", "address", "timezone", "reference_weight_pct", "zscore_weight_pct", "cage_type",
+                  "enrichment", "food", "light_cycle", "cage_cleaning_frequency_days")  # fmt: skip
 
 
 class LabViewSet(NamedViewSet):
@@ -58,6 +65,45 @@ class LabViewSet(NamedViewSet):
     queryset = Lab.objects.prefetch_related("repositories")
     serializer_class = serializers.LabSerializer
     filterset_class = LabFilter
+
+
+class LabServerViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
+    """Lab servers: made by staff, kept up to date by themselves."""
+
+    queryset = LabServer.objects.select_related("lab", "user", "repository")
+    serializer_class = serializers.LabServerSerializer
+    lookup_field = "lab__name"
+    lookup_url_kwarg = "name"
+    lookup_value_regex = "[^/]+"
+
+    @extend_schema(request=serializers.NewLabServerSerializer, responses={201: serializers.JoiningSerializer})
+    def create(self, request: Request) -> Response:
+        """``POST /lab-servers``: 201, or 200 where the lab has one."""
+        if not request.user.is_staff:
+            raise PermissionDenied("only staff may add a lab; sign in as an administrator")
+        form = serializers.NewLabServerSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        known = self.get_queryset().filter(lab__name=form.validated_data["lab"]).exists()
+        server = ensure_server(**form.validated_data)
+        return Response(serializers.JoiningSerializer(server).data, status.HTTP_200_OK if known else status.HTTP_201_CREATED)
+
+    @extend_schema(responses=serializers.JoiningSerializer)
+    def retrieve(self, request: Request, name: str) -> Response:
+        """``GET /lab-servers/{lab}``: all that the server needs to know to begin."""
+        return Response(serializers.JoiningSerializer(self._own(request)).data)
+
+    def partial_update(self, request: Request, name: str) -> Response:
+        """``PATCH /lab-servers/{lab}``: a sign of life."""
+        form = self.get_serializer(self._own(request), data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        form.save(last_seen=timezone.now())
+        return Response(form.data)
+
+    def _own(self, request: Request) -> LabServer:
+        server = self.get_object()
+        if not (request.user.is_staff or request.user == server.user):
+            raise PermissionDenied(f"this is for {server.user.username}, the user of {server}, and for staff")
+        return server
 
 
 class LocationFilter(RecordFilter):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from django.db.models import ProtectedError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+#: What SQLite and PostgreSQL say of a question that is too long, too deep or of values that they have no type for.
+TOO_MUCH = re.compile(
+    r"pattern too complex|Expression tree is too large|at most \d+ tables|too many FROM clause terms|too many SQL variables"
+    r"|parser stack overflow|string or blob too big|stack depth limit exceeded|Error binding parameter|cannot adapt type"
+)
 
 
 class Conflict(APIException):
@@ -20,6 +27,13 @@ class Conflict(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_detail = "conflicts with what is there already"
     default_code = "conflict"
+
+
+class Unavailable(APIException):
+    """What the database stands on does not answer just now, or its disk is full: the same request may work later."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -32,11 +46,18 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def _translated(error: Exception) -> Exception:
     if isinstance(error, ProtectedError):
-        names = ", ".join(sorted({str(row._meta.verbose_name) for row in error.protected_objects}))
-        return Conflict(f"still in use by a {names}; delete or change what uses it first")
+        users = sorted(error.protected_objects, key=str)
+        kinds = ", ".join(sorted({str(row._meta.verbose_name) for row in users}))
+        return Conflict(f"still in use by {len(users)} of kind {kinds}, such as {users[0]}; delete or change what uses it first")
     if isinstance(error, IntegrityError):
         reason = str(error).strip().splitlines()[-1].removeprefix("DETAIL:").strip()
         return Conflict(f"{reason}; such a row is there already: read it and PATCH it, or choose another name or number")
+    if isinstance(error, (OperationalError, InterfaceError, ProgrammingError)) and (limit := TOO_MUCH.search(str(error))):
+        return ValidationError(f"the database cannot answer this question ({limit[0]}); ask for less at once")
+    if isinstance(error, (OperationalError, InterfaceError)) and "no such" not in str(error):  # SQLite's missing table or column
+        return Unavailable(f"the database's storage does not answer just now: {str(error).strip()}; try again")
+    if isinstance(error, NotSupportedError):
+        return ValidationError(f"{str(error).strip()} Use another lookup, such as exact.")
     if isinstance(error, ModelError):
         return ValidationError(error.messages)
     if isinstance(error, (DataError, OverflowError, UnicodeEncodeError)):
@@ -53,26 +74,32 @@ def _body(data: Any, code: int) -> dict[str, Any]:
 
 def _sentences(data: Any, field: str = "") -> list[str]:
     if isinstance(data, dict):
-        return [s for key, value in data.items() for s in _sentences(value, key if key != "non_field_errors" else field)]
+        return [s for key, value in data.items() for s in _sentences(value, _named(key) or field)]
     if isinstance(data, list):
         return [s for value in data for s in _sentences(value, field)]
     return [f"{field}: {data}" if field else str(data)]
 
 
-def _plain(code: int, detail: str) -> JsonResponse:
+def _named(key: Any) -> str:
+    """A field's name; the places of a list, and what is said of the whole, have none."""
+    return key if isinstance(key, str) and key != "non_field_errors" else ""
+
+
+def plain(code: int, detail: str) -> JsonResponse:
+    """An error that no view gives."""
     return JsonResponse({"detail": detail, "status_code": code}, status=code)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A request that Django itself refuses, such as one for an unknown host."""
-    return _plain(400, "bad request: is the host name in the address one of this database's (setting database.url)?")
+    return plain(400, "bad request: is the host name in the address one of this database's (setting database.url)?")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """No such address."""
-    return _plain(404, f"{request.path} is not here; GET /api/schema lists every endpoint")
+    return plain(404, f"{request.path} is not here; GET /api/schema lists every endpoint")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """A mistake of ours."""
-    return _plain(500, "the database made a mistake, which its log tells of; please report it")
+    return plain(500, "the database made a mistake, which its log tells of; please report it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
@@ -66,6 +67,56 @@ class StatusField(_LabelField):
         return Status(value).label
 
 
+class NumberField(serializers.FloatField):
+    """A number; what is none, or is infinite, no JSON can hold."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """The number."""
+        number = float(super().to_internal_value(data))
+        if isinstance(data, bool) or not math.isfinite(number):
+            self.fail("invalid")
+        return number
+
+
+class KeyOften(serializers.PrimaryKeyRelatedField):
+    """A related row by its key, in a list whose rows name the same few: each is looked up once a request."""
+
+    def to_internal_value(self, data: Any) -> Model:
+        """The row."""
+        known: dict[str, Model] = self.context.setdefault(f"keys of {self.field_name}", {})
+        key = f"{type(data).__name__} {data}"
+        if key not in known:
+            known[key] = super().to_internal_value(data)
+        return known[key]
+
+
+class ObjectField(serializers.JSONField):
+    """Structured data: a JSON object, or null."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The object."""
+        if not isinstance(data, dict):
+            raise serializers.ValidationError(f"this is a JSON object, {{key: value, …}}, or null; {_kind(data)} was sent")
+        return super().to_internal_value(data)
+
+
+def _kind(data: Any) -> str:
+    return {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list"}.get(type(data), type(data).__name__)
+
+
+def check_address(name: str) -> str:
+    """A name, where it can stand in an address and in a path.
+
+    Raises
+    ------
+    ValidationError
+        If it cannot.
+    """
+    if name in (".", "..") or "/" in name or not name.isprintable():
+        raise serializers.ValidationError("a name stands in addresses and paths: no '/', no control characters, and not '.' or '..'")
+    return name
+
+
 class Named(serializers.SlugRelatedField):
     """A related row, by its name."""
 
@@ -73,6 +124,17 @@ class Named(serializers.SlugRelatedField):
 
     def __init__(self, slug_field: str = "name", **kwargs: Any) -> None:
         super().__init__(slug_field=slug_field, **kwargs)
+
+
+class NamedOften(Named):
+    """The same in a list whose rows name the same few: each is looked up once a request."""
+
+    def to_internal_value(self, data: Any) -> Model:
+        """The row."""
+        known: dict[Any, Model] = self.context.setdefault(f"named {self.field_name}", {})
+        if not isinstance(data, str) or data not in known:
+            known[data] = super().to_internal_value(data)
+        return known[data]
 
 
 class Linked(serializers.HyperlinkedRelatedField):

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+from typing import TYPE_CHECKING, Any
 
 import django_filters
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 
 from ranvier.database.data.models import Dataset
 from ranvier.database.rest import lookups
 from ranvier.database.rest.fields import parse_qc
+
+if TYPE_CHECKING:  # rest_framework.views itself imports this module
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+
+class ListFilters(DjangoFilterBackend):
+    """Filters lists only: to make the filters' forms takes longer than to read the one row that an address names."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Model], view: APIView) -> QuerySet[Model]:
+        """Rows that the query asks for."""
+        return queryset if getattr(view, "detail", False) else super().filter_queryset(request, queryset, view)
 
 
 class AnyOf(django_filters.CharFilter):
@@ -38,6 +52,15 @@ class AllOf(django_filters.CharFilter):
 def words(value: str | None) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in (value or "").split(",") if word.strip()]
+
+
+def days(value: str, field: str) -> tuple[datetime.date, datetime.date]:
+    """The first and last day of a range, as ``from,to``."""
+    try:
+        first, last = (datetime.date.fromisoformat(day.strip()[:10]) for day in value.split(","))
+    except ValueError:
+        raise ValidationError({field: [f"{value!r} is not a range of days; write 2026-01-01,2026-01-31"]}) from None
+    return first, last
 
 
 def qc_level(value: str, field: str) -> int:

@@ -7,11 +7,12 @@ one of the database's own: the allow-list is the tables of our apps, and of a us
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, FieldError
 from django.core.exceptions import ValidationError as ModelError
 from django.db.models import Field, ForeignObjectRel, JSONField, Model, QuerySet
 from rest_framework.exceptions import ValidationError
@@ -50,10 +51,17 @@ def apply(rows: QuerySet[Model], text: str) -> QuerySet[Model]:
         condition = {lookup: value_of(term, lookup, is_json)}
         try:
             rows = rows.exclude(**condition) if term.exclude else rows.filter(**condition)
-        except (ModelError, ValueError, TypeError, FieldError, OverflowError) as error:
+            _compile(rows)
+        except (ModelError, ValueError, TypeError, FieldError, OverflowError, IndexError) as error:
             reason = error.messages[0] if isinstance(error, ModelError) else error
-            raise refusal(f"{term.path},{term.value}: {reason}") from None
+            raise refusal(f"{term.path},{term.value[:200]}: {reason}") from None
     return rows.distinct() if many else rows
+
+
+def _compile(rows: QuerySet[Model]) -> None:
+    """Write the SQL, for a value may fit its field and still not the lookup."""
+    with contextlib.suppress(EmptyResultSet):
+        rows.query.get_compiler(rows.db).as_sql()
 
 
 def refusal(reason: str) -> ValidationError:
@@ -143,20 +151,34 @@ def value_of(term: Term, lookup: str, is_json: bool) -> Any:
     value = literal(term) if term.value[:1] in tuple("[(") else CONSTANTS.get(term.value, term.value)
     if is_json and isinstance(value, str):
         value = number(value)
-    if last in ("in", "range") and not isinstance(value, (list, tuple)):
-        return [value]
+    if last == "in":
+        return value if isinstance(value, list) else [value]
+    if last == "range" and not (isinstance(value, list) and len(value) == 2):
+        raise refusal(f"{term.path}: a range is a list of two values, [first,last]")
+    if isinstance(value, list) and last != "range" and not is_json:
+        raise refusal(f"{term.path}: one value is compared here; use {term.path}__in for a list")
     if last == "isnull" and not isinstance(value, bool):
         raise refusal(f"{term.path},{term.value}: say True or False")
     return value
 
 
 def literal(term: Term) -> Any:
-    """A list or tuple of plain values."""
+    """A list of plain values; a value in round brackets stands for itself."""
     try:
         value = ast.literal_eval(term.value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise refusal(f"{term.path}: {term.value[:80]} is not a list of plain values") from None
-    return list(value) if isinstance(value, (set, tuple)) else value
+        value = ...
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(is_plain(item) for item in values):
+        raise refusal(f"{term.path}: {term.value[:80]!a} is not a list of plain values")
+    return values if isinstance(value, (list, tuple)) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, True, False, None, or a text that can be stored."""
+    if isinstance(value, str):
+        return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def number(text: str) -> int | float | str:

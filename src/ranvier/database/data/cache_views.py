@@ -1,0 +1,49 @@
+"""``/cache/info`` and ``/cache.zip``: ONE's tables for working offline."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ranvier.database.data.cache_tables import current, information
+from ranvier.database.data.models import Tag
+
+
+class CacheInfo(APIView):
+    """When the tables were made, of what, and where they are."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, tag: str = "") -> Response:
+        """``GET /cache/info`` or ``GET /cache/info/<tag>``; makes the tables where something has changed."""
+        told = information(current(_tag(tag)))
+        return Response({**told, "location": request.build_absolute_uri(f"/cache.zip?tag={quote(tag, safe='')}" if tag else "/cache.zip")})
+
+
+class CacheArchive(APIView):
+    """The tables."""
+
+    @extend_schema(
+        operation_id="cache_zip_list",
+        parameters=[OpenApiParameter("tag", description="Only datasets with this tag")],
+        responses={(200, "application/zip"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request) -> FileResponse:
+        """``GET /cache.zip``."""
+        path = current(_tag(request.query_params.get("tag", "")))
+        return FileResponse(path.open("rb"), filename="cache.zip", content_type="application/zip")
+
+
+def _tag(name: str) -> Tag | None:
+    if not name:
+        return None
+    found = Tag.objects.filter(name=name).first()
+    if found is None:
+        raise NotFound(f"there is no tag {name!r}; GET /tags lists those there are")
+    return found

@@ -1,0 +1,75 @@
+"""The doctor on homes that have something wrong with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ranvier.client import Database
+from ranvier.doctor import examine
+from ranvier.finding import Finding
+from ranvier.settings import Settings, initialise
+from ranvier.spool import Report, Spool
+
+
+def findings(home: Path) -> dict[str, Finding]:
+    return {finding.part: finding for finding in examine(home)}
+
+
+def test_a_wrong_setting_is_the_only_finding(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[ports]\ndatabase = 'many'\n")
+    (finding,) = examine(tmp_path)
+    assert not finding.ok
+    assert "ports.database" in finding.detail
+    assert str(tmp_path / "config.toml") in finding.mend
+
+
+def test_a_centre_is_not_asked_for_a_lab_s_data_and_tasks(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[machine]\nrole = "centre"\n')
+    assert not {"data folder", "tasks", "extra ephys", "agent", "files"} & set(findings(tmp_path))
+
+
+def test_a_live_database_is_looked_into(ranvier_home: Settings, ranvier_database: Database) -> None:
+    found = findings(ranvier_home.home)
+    assert found["sign-in"].ok
+    assert found["endpoints"].detail == "all of Ranvier's own"
+    assert not found["ranvier up"].ok
+    assert {"leases", "files", "registration", "scratch"} <= set(found)
+
+
+def test_a_clock_that_is_wrong_is_found(ranvier_home: Settings, ranvier_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert findings(ranvier_home.home)["clock"].ok
+    true = time.time
+    monkeypatch.setattr("ranvier.doctor.time.time", lambda: true() + 3600)
+    found = findings(ranvier_home.home)["clock"]
+    assert not found.ok
+    assert found.detail in ("3600 s ahead of the database's", "3601 s ahead of the database's")
+    assert "timedatectl" in found.mend
+
+
+def test_a_secret_that_others_can_read_is_found(ranvier_home: Settings, ranvier_database: Database) -> None:
+    token = ranvier_home.secret_file("token")
+    token.chmod(0o644)
+    found = findings(ranvier_home.home)["secrets"]
+    token.chmod(0o600)
+    assert not found.ok
+    assert str(token) in found.detail
+    assert found.mend.startswith("chmod 600")
+
+
+def test_reports_that_wait_for_long_or_were_refused_are_told(tmp_path: Path) -> None:
+    spool = Spool(initialise(tmp_path))
+    reports = [Report(str(number), 1, "eid", f"sort.{number}", "sort", "sort", "", "", "", "") for number in range(2)]
+    for report in reports:
+        spool.put(report)
+    assert findings(tmp_path)["reports of attempts"].detail == "2 wait to be handed in"
+    spool.refuse(reports[0], "another attempt was made since")
+    refused, waiting = [finding for finding in examine(tmp_path) if finding.part == "reports of attempts"]
+    assert not refused.ok
+    assert "another attempt was made since" in refused.detail
+    assert waiting.ok
+    os.utime(spool.waiting()[0], (1, 1))
+    assert "1 have waited for over" in findings(tmp_path)["reports of attempts"].detail
