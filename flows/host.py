@@ -7,11 +7,13 @@ the other end. Tasks and plugins are not imported here: each flow run sees those
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import runpy
 import selectors
 import signal
+import site
 import socket
 import sys
 from dataclasses import dataclass
@@ -136,7 +138,15 @@ def _receive(launcher: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(received), outputs
 
 
+def see_installed() -> None:
+    """Find what was installed since this process began, plugins under ``pip install -e`` too, whose folders are in ``.pth`` files."""
+    for folder in site.getsitepackages():
+        site.addsitedir(folder)
+    importlib.invalidate_caches()
+
+
 def _run_engine(request: dict[str, Any]) -> None:
+    see_installed()
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

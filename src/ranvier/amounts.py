@@ -27,6 +27,11 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Such as ``1 probe`` or ``2 probes``; `many` is the plural where it is not `one` with an s."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def span(values: Sequence[float], words: Callable[[float], str]) -> str:
     """A lower and an upper figure in words, such as ``4.2 s to 3 min 05 s``; once where they are the same."""
     low, high = map(words, values)

@@ -150,9 +150,12 @@ def _extras(read: Settings) -> Iterator[Finding]:
 def _services(read: Settings) -> Iterator[Finding]:
     state = read_state(read)
     running = f"process {state.pid}" if state else f"no `ranvier up` runs in {read.home}"
-    yield Finding("ranvier up", state is not None, running, "" if state else _up(read))
+    if coming := state.coming if state else []:
+        yield Finding("ranvier up", False, f"{running} is still starting {', '.join(coming)}", "look again in half a minute")
+    else:
+        yield Finding("ranvier up", state is not None, running, "" if state else _up(read))
     for service in services(read):
-        if service.once:
+        if service.once or service.name in coming:
             continue
         problem = service.answers(time.time() - SILENT_S)
         if problem and state is None:
@@ -165,6 +168,9 @@ def _services(read: Settings) -> Iterator[Finding]:
 
 
 def _database(read: Settings, since: dt.date | None, hashes: bool) -> Iterator[Finding]:
+    state = read_state(read)
+    if state and "database" in state.coming:
+        return  # said already
     try:
         database = Database.from_settings(read, patience_s=0.0)
         yield from _ask(database, read)

@@ -27,7 +27,7 @@ def http_problem(url: str) -> str:
     try:
         _get(url)
     except requests.RequestException as error:
-        return f"GET {url}: {error}"
+        return _unanswered(url, error)
     return ""
 
 
@@ -37,7 +37,7 @@ def prefect_worker_problem(settings: Settings, name: str, since: float) -> str:
     try:
         answer = prefect_api.respond(settings, "POST", f"/work_pools/{pool}/workers/filter", {})
     except requests.RequestException as error:
-        return Unknown(f"Prefect at {settings.prefect_api_url}: {error}")
+        return Unknown(f"Prefect: {_unanswered(settings.prefect_api_url, error)}")
     beats = [datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() for worker in answer.json() if worker["name"] == name]
     # by the server's clock, which another machine's may not agree with; its answers tell whole seconds
     since -= time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp()
@@ -50,14 +50,25 @@ def dask_worker_problem(dashboard: str) -> str:
     try:
         workers = _get(url).json()["workers"]
     except requests.RequestException as error:
-        return Unknown(f"GET {url}: {error}")
+        return Unknown(_unanswered(url, error))
     return "" if workers else f"no worker is registered with the scheduler of {dashboard}"
 
 
 def pulse_problem(path: Path, since: float) -> str:
     """Why a service without a port does not count as alive: it has not touched its file since then (seconds since the epoch)."""
-    beat = path.stat().st_mtime if path.exists() else 0.0
-    return "" if beat >= since else f"{path} is not touched since {time.ctime(since)}"
+    if not path.exists():
+        return f"it has not yet made {path}, which it touches in each round"
+    beat = path.stat().st_mtime
+    return "" if beat >= since else f"it has not touched {path} since {time.ctime(beat)}"
+
+
+def _unanswered(url: str, error: requests.RequestException) -> str:
+    """Why a request failed, without the libraries' own names for it where it is one of the two that happen every day."""
+    if isinstance(error, requests.Timeout):
+        return f"{url} is there but does not answer"
+    if isinstance(error, requests.ConnectionError):
+        return f"nothing answers at {url}"
+    return f"GET {url}: {error}"
 
 
 def _get(url: str) -> requests.Response:

@@ -73,9 +73,13 @@ def find(text: str, database: Database, settings: Settings) -> dict[str, Any]:
     session = folder_of(text, settings)
     found = database.find_session(session)
     if found is None:
-        raise SessionNotFound(
-            f"the database at {database.url} has no session {session.reference}", f"`ranvier register {session.path}` registers it"
+        here = session.path.is_dir()
+        hint = (
+            f"`ranvier register {session.path}` registers it"
+            if here
+            else "there is no such folder here either; `ranvier status` lists the latest"
         )
+        raise SessionNotFound(f"the database at {database.url} has no session {session.reference}", hint)
     return database.session(_eid(found))
 
 

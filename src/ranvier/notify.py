@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ranvier.amounts import counted
 from ranvier.channels import ChannelError, Notice, channels
 from ranvier.client import Database, DatabaseUnreachable, Record
 from ranvier.session import reference_of
@@ -160,8 +161,9 @@ def _equal(payload: dict[str, Any], database: Database, settings: Settings) -> s
     if not found:
         return ""
     group = found[0]
+    where = f"{counted(group['sessions'], 'session')} in {', '.join(group['labs'])}"
     return (
-        f"Failure {group['fingerprint']}: {group['sessions']} sessions in {', '.join(group['labs'])} since {group['first_seen'][:16]} UTC, "
+        f"Failure {group['fingerprint']}: {where} since {group['first_seen'][:16]} UTC, "
         f"{group['put_right']} of {group['tasks']} tasks right by now. `ranvier failures` lists all.\n"
         f"Equal failures are not told of again for {settings.notify.quiet_h:g} h."
     )

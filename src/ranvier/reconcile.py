@@ -17,6 +17,7 @@ import requests
 
 from ranvier import prefect_api
 from ranvier.agent import ERROR_NOTE
+from ranvier.amounts import counted
 from ranvier.client import Database, Record
 from ranvier.finding import Finding
 from ranvier.hashes import digest
@@ -98,7 +99,7 @@ def _idle(database: Database, settings: Settings, active: list[Record]) -> Itera
             waiting[row["session"]].append(row)
     for eid, rows in waiting.items():
         reference = reference_of(database.session(eid))
-        yield f"{len(rows)} tasks of {reference} wait, and no flow run attends to them", f"ranvier run {reference}"
+        yield f"no flow run attends to {counted(len(rows), 'waiting task')} of {reference}", f"ranvier run {reference}"
 
 
 def _active_runs(settings: Settings) -> list[Record] | Finding:

@@ -43,6 +43,11 @@ class State:
     ready: bool = False
     services: dict[str, ServiceState] = field(default_factory=dict)
 
+    @property
+    def coming(self) -> list[str]:
+        """The services that are still to answer for the first time."""
+        return [] if self.ready else [name for name, each in self.services.items() if each.status in ("waiting", "starting")]
+
 
 def read_state(settings: Settings) -> State | None:
     """The state of the supervisor that runs in this home; None where none does."""

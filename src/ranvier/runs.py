@@ -10,6 +10,7 @@ from typing import Any
 import requests
 
 from ranvier import prefect_api
+from ranvier.amounts import counted
 from ranvier.client import Database
 from ranvier.errors import RanvierError
 from ranvier.priority import Priority
@@ -82,15 +83,14 @@ def summary(answer: dict[str, Any]) -> str:
         What ``POST /reruns`` answered.
     """
     sessions, rest = len(answer["sessions"]), answer["left_out"]
-    plural = "session" if sessions == 1 else "sessions"
     left_out = f" {rest} of the selection {'has' if rest == 1 else 'have'} no such task." if rest else ""
     if not sessions:
         return f"Nothing matches; nothing was asked for.{left_out}"
     soon = "" if answer["priority"] == Priority.NOW else ", behind all others"
-    revived = f" {answer['revived']} abandoned tasks are taken up again." if answer["revived"] else ""
+    revived = f" {counted(answer['revived'], 'abandoned task')} taken up again." if answer["revived"] else ""
     asked = "Would ask" if answer["dry"] else "Asked"
     where = "" if answer["dry"] else f" In Prefect they have the tag rerun-{answer['id'][:8]}."
-    return f"{asked} for runs of {sessions} {plural}{soon}.{revived}{left_out}{where}"
+    return f"{asked} for runs of {counted(sessions, 'session')}{soon}.{revived}{left_out}{where}"
 
 
 def await_rerun(database: Database, settings: Settings, rerun: str) -> Iterator[tuple[str, bool, str]]:

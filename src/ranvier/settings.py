@@ -345,7 +345,8 @@ class Settings(_Section):
         try:
             value = (value or Path(where).read_text()).strip()
         except OSError as error:
-            raise SettingsError(f"{where}: {error.strerror}; start `ranvier up` once, or set RANVIER_{name.upper()}") from None
+            hint = f"`ranvier up` sets it up; for a database elsewhere set RANVIER_{name.upper()}"
+            raise SettingsError(f"nothing is set up in {self.home} yet: {where}: {error.strerror}", hint) from None
         except UnicodeDecodeError:
             raise SettingsError(f"{where}: not text; put the {name} there again") from None
         if not (value.isascii() and value.isprintable() and value):

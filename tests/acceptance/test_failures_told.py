@@ -120,7 +120,7 @@ def test_failures_are_told_pause_their_task_and_are_resumed(
         assert rows("held")["mark[probe00]"]["reason"].startswith("paused in churchlandlab since")
         ranvier = Path(sys.executable).with_name("ranvier")
         done = subprocess.run([ranvier, "tasks", "resume", "mark"], capture_output=True, text=True, check=False)
-        assert "mark 1 runs again in churchlandlab; 1 sessions are asked for" in done.stdout, done.stderr
+        assert "mark 1 runs again in churchlandlab; 1 session asked for" in done.stdout, done.stderr
         until(lambda: rows("held").get("gather", {}).get("status") == "Complete")
         shown = subprocess.run([ranvier, "failures"], capture_output=True, text=True, check=False).stdout
         assert "mark 1: ValueError at lab_chain.py:mark" in shown

@@ -11,6 +11,7 @@ import pytest
 from ranvier.client import Database
 from ranvier.doctor import examine
 from ranvier.finding import Finding
+from ranvier.running_state import ServiceState, State, only_one, write_state
 from ranvier.settings import Settings, initialise
 from ranvier.spool import Report, Spool
 
@@ -30,6 +31,18 @@ def test_a_wrong_setting_is_the_only_finding(tmp_path: Path) -> None:
 def test_a_centre_is_not_asked_for_a_lab_s_data_and_tasks(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[machine]\nrole = "centre"\n')
     assert not {"data folder", "tasks", "extra ephys", "agent", "files"} & set(findings(tmp_path))
+
+
+def test_services_that_are_starting_are_one_finding(tmp_path: Path) -> None:
+    settings = initialise(tmp_path)
+    services = {"database-setup": ServiceState(status="done"), "database": ServiceState(status="starting"), "agent": ServiceState()}
+    with only_one(settings):
+        write_state(settings, State(os.getpid(), services=services))
+        found = findings(tmp_path)
+    assert found["ranvier up"].detail == f"process {os.getpid()} is still starting database, agent"
+    assert found["ranvier up"].mend == "look again in half a minute"
+    assert not {"database", "agent", "sign-in"} & set(found)
+    assert {"prefect-server", "dask-scheduler"} <= set(found)  # which the state does not name
 
 
 def test_a_live_database_is_looked_into(ranvier_home: Settings, ranvier_database: Database) -> None:

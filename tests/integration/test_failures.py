@@ -224,7 +224,7 @@ def test_real_attempts_trip_it_and_the_command_line_resumes(
     assert "5 sessions in" in shown
     resumed = CliRunner().invoke(app, ["tasks", "resume", "fragile"], catch_exceptions=False).stdout
     assert "fragile 1.0.0 runs again in" in resumed
-    assert "1 sessions are asked for" in resumed
+    assert "1 session asked for" in resumed
     again = CliRunner().invoke(app, ["tasks", "resume", "fragile"])
     assert "is not paused in" in str(again.exception)
     assert run_task(fragile, Session.parse(path)).status == "Errored"

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ranvier import settings as settings_module
+from ranvier.flows.host import see_installed
 from ranvier.flows.launch import SOCKET
 from ranvier.leash import shows_life
+from ranvier.plugins import GROUP
 from ranvier.services import environment, pulse
 from ranvier.settings import Settings
 
@@ -71,6 +74,22 @@ def launch(settings: Settings, flow_run: str = FLOW_RUN, **variables: str) -> su
 
 def forks(host: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in psutil.Process(host.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_fork_finds_a_plugin_that_was_installed_editable_after_the_host_began(tmp_path, monkeypatch) -> None:
+    sources, packages = tmp_path / "sources", tmp_path / "site-packages"
+    (info := sources / "lab_late.dist-info").mkdir(parents=True)
+    packages.mkdir()
+    (sources / "lab_late.py").write_text("")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-late\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[ranvier.tasks]\nlate = lab_late\n")
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(packages)])
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    see_installed()
+    assert "late" not in entry_points(group=GROUP).names
+    (packages / "__editable__.lab_late.pth").write_text(f"{sources}\n")
+    see_installed()
+    assert "late" in entry_points(group=GROUP).names
 
 
 def test_a_launcher_ends_as_its_fork_does_and_shows_what_it_wrote(settings, host) -> None:

@@ -47,6 +47,7 @@ def demo(
 
 def _summary(settings: Settings, database: Any, session: Session, words: str) -> bool:
     from ranvier import demo as steps
+    from ranvier.amounts import counted
     from ranvier.cli import screen, status
     from ranvier.lookup import find
     from ranvier.overview import overview
@@ -57,7 +58,7 @@ def _summary(settings: Settings, database: Any, session: Session, words: str) ->
     screen.out.print(f"Prefect says: {screen.escape(words)}\n", soft_wrap=True)
     status.show(seen)
     if unfinished := [row["name"] for row in seen.tasks if Status.parse(row["status"]) not in GOOD_ENOUGH]:
-        screen.err.print(f"[bold red]{len(unfinished)} tasks are not done;[/] `ranvier logs` shows why", soft_wrap=True)
+        screen.err.print(f"[bold red]{counted(len(unfinished), 'task')} not done;[/] `ranvier logs` shows why", soft_wrap=True)
         return False
     found, sorter = steps.result(session, settings)
     screen.out.print(f"Truth     [bold]{found}[/]")

@@ -34,14 +34,16 @@ def failures(
 
 
 def _show(each: dict[str, Any]) -> None:
+    from ranvier.amounts import counted
     from ranvier.cli import screen
 
     paused = f"  [bold red]paused in {', '.join(each['paused'])}[/]" if each["paused"] else ""
     what = " at ".join(filter(None, (each["error_type"], each["place"])))
     name, version, what = (screen.escape(text) for text in (each["task"], each["version"], what))
+    where = f"{counted(each['sessions'], 'session')} in {', '.join(each['labs'])}"
     lines = (
         f"[cyan]{each['fingerprint']}[/] [bold]{name}[/] {version}: {what}{paused}",
-        f"  {each['sessions']} sessions in {', '.join(each['labs'])}; {each['put_right']} of {each['tasks']} tasks are right by now; "
+        f"  {where}; {each['put_right']} of {each['tasks']} tasks are right by now; "
         f"{each['first_seen'][:16]} to {each['last_seen'][:16]} UTC",
         f"  [dim]{each['session_path']}:[/] {screen.escape(each['message'][:400])}",
     )

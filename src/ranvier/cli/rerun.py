@@ -63,6 +63,8 @@ def rerun(
         screen.print_json(answer)
     else:
         show(answer)
+        if not force and answer["sessions"]:
+            screen.err.print("[dim]What is done and unchanged stays as it is; --force runs it all the same.[/]")
     if wait and not dry_run:
         _wait(database, answer)
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from ranvier.states import Status
 #: Columns where nobody says how many there are: wide, so that a file or another program gets whole lines.
 WIDE = 200
 
+#: Seconds between two lines of progress where there is no terminal.
+LINE_S = 10.0
 #: Characters of an error that are shown; of a longer one the beginning and the end.
 LONGEST_ERROR = 1500
 
@@ -92,12 +95,34 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], title: str = ""
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on the error stream; yields a function that takes the fraction done and what is being done."""
+    """How far long work is, on the error stream: a bar on a terminal, else a line now and then.
+
+    Yields
+    ------
+    callable
+        Takes the fraction done and what is being done.
+    """
+    if not err.is_terminal:
+        yield _Lines(title)
+        return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda fraction, doing: bar.update(task, completed=fraction, description=f"{title}: {escape(doing)}" if doing else title)
+
+
+class _Lines:
+    """Progress for a log file or another program: a line every `LINE_S` seconds."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.told = time.monotonic()
+
+    def __call__(self, fraction: float, doing: str) -> None:
+        if time.monotonic() - self.told >= LINE_S:
+            self.told = time.monotonic()
+            err.print(f"{self.title}: {fraction:.0%}{f', {escape(doing)}' if doing else ''}", soft_wrap=True)
 
 
 @contextmanager

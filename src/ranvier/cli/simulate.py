@@ -50,6 +50,7 @@ def _names(kind: str, number: int) -> list[str]:
 
 
 def _tell(made: SimulatedSession, *, as_json: bool) -> None:
+    from ranvier.amounts import counted
     from ranvier.cli import screen
 
     units = {probe: len(each.unit_positions) for probe, each in made.truth.items()}
@@ -58,8 +59,9 @@ def _tell(made: SimulatedSession, *, as_json: bool) -> None:
     if as_json:
         screen.print_json({"path": made.path, "units": units, "cells": cells, "trials": trials, "frames": filmed})
         return
-    told = [f"{sum(units.values())} neurons on {len(units)} probes"] + [f"{trials} trials"] * bool(trials)
-    told += [f"{sum(cells.values())} cells in {len(cells)} fields of view"] * bool(cells)
+    told = [f"{counted(sum(units.values()), 'neuron')} on {counted(len(units), 'probe')}"] * bool(units)
+    told += [counted(trials, "trial")] * bool(trials)
+    told += [f"{counted(sum(cells.values()), 'cell')} in {counted(len(cells), 'field of view', 'fields of view')}"] * bool(cells)
     told += [f"{number} frames of the {name} camera" for name, number in filmed.items()]
     screen.out.print(f"{screen.escape(str(made.path))}\n{', '.join(told)}", soft_wrap=True)
 

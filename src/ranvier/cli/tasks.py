@@ -67,6 +67,7 @@ def resume(
 ) -> None:
     """Let a task run again that was paused for failing alike, and ask for the sessions in which it was held."""
     from ranvier import pauses, settings
+    from ranvier.amounts import counted
     from ranvier.cli import screen
     from ranvier.client import Database
 
@@ -74,7 +75,7 @@ def resume(
     for lifted in pauses.resume(Database.from_settings(here, patience_s=3.0), name, lab or here.lab.name):
         screen.out.print(
             f"{screen.escape(lifted['task'])} {screen.escape(lifted['version'])} runs again in {lifted['lab']}; "
-            f"{lifted['sessions']} sessions are asked for",
+            f"{counted(lifted['sessions'], 'session')} asked for",
             soft_wrap=True,
         )
 
@@ -86,10 +87,11 @@ def new(
     into: Annotated[Path, typer.Option(help="Folder in which to make the package's folder.", file_okay=False)] = Path(),
 ) -> None:
     """Write a package with a task, whose test passes once it is installed."""
+    from ranvier.amounts import counted
     from ranvier.cli import screen
     from ranvier.scaffold import new_package
 
     made = new_package(name, into, per)
-    screen.out.print(f"Wrote {len(made.files)} files in {screen.escape(str(made.folder))}. Now:\n")
+    screen.out.print(f"Wrote {counted(len(made.files), 'file')} in {screen.escape(str(made.folder))}. Now:\n")
     screen.out.print(f"  pip install -e {screen.escape(str(made.folder))}\n  pytest {screen.escape(str(made.folder))}\n", soft_wrap=True)
     screen.out.print(f"and write your task in {screen.escape(str(made.task))}", soft_wrap=True)

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
+from ranvier.amounts import counted
 from ranvier.database.jobs import breaker, failures
 from ranvier.database.jobs.models import Failure, Pause
 
@@ -60,4 +61,4 @@ class PauseAdmin(_ReadOnly):
     def lift(self, request: HttpRequest, rows: QuerySet[Pause]) -> None:
         """Lift the chosen pauses, and ask for the sessions in which tasks were held."""
         sessions = sum(breaker.lift(pause, request.user.get_username()) for pause in rows.filter(lifted=None))
-        self.message_user(request, f"{sessions} sessions are asked for")
+        self.message_user(request, f"{counted(sessions, 'session')} asked for")

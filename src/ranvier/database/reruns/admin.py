@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
-from ranvier.amounts import duration, size, span
+from ranvier.amounts import counted, duration, size, span
 from ranvier.database.reruns.models import Backfill, BackfillSession, Rerun, RerunSession
 
 
@@ -140,7 +140,7 @@ class BackfillAdmin(ReadOnly, admin.ModelAdmin):
     @admin.display(description="would run")
     def reasons(self, backfill: Backfill) -> str:
         """In how many sessions, and why."""
-        return _lines((f"{count} sessions: {reason}" for reason, count in backfill.estimate.get("reasons", {}).items()))
+        return _lines((f"{counted(count, 'session')}: {reason}" for reason, count in backfill.estimate.get("reasons", {}).items()))
 
     @admin.display(description="price, median to 90th percentile of each instance")
     def price(self, backfill: Backfill) -> str:
@@ -151,7 +151,9 @@ class BackfillAdmin(ReadOnly, admin.ModelAdmin):
     def takes(self, backfill: Backfill) -> str:
         """How long each lab is at it."""
         labs = backfill.estimate.get("labs", [])
-        return _lines(f"{each['lab']}: {each['sessions']} sessions, {_days(each['days'])}, {each['at_once']} at once" for each in labs)
+        return _lines(
+            f"{each['lab']}: {counted(each['sessions'], 'session')}, {_days(each['days'])}, {each['at_once']} at once" for each in labs
+        )
 
     @admin.display(description="sessions")
     def number(self, backfill: Backfill) -> int:
