@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -45,22 +46,22 @@ _LATE_S = 60.0
 _OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED)
 
 
-def flow_runs(prefect: SyncPrefectClient, flow: str, lab: str, types: tuple[StateType, ...], **more: object) -> list[FlowRun]:
+def flow_runs(prefect: SyncPrefectClient, flows: Sequence[str], lab: str, types: tuple[StateType, ...], **more: object) -> list[FlowRun]:
     """Flow runs of a lab whose state is of one of some types.
 
     Parameters
     ----------
     prefect
         Prefect's client.
-    flow, lab
-        Names of the flow and of the lab's work pool.
+    flows, lab
+        Names of the flows and of the lab's work pool.
     types
         Types of states.
     **more
         Further criteria of Prefect's `FlowRunFilter`.
     """
     return prefect.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))), **more),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[lab])),
     )
@@ -78,7 +79,7 @@ def cancel_flow_runs(prefect: SyncPrefectClient, flow: str, lab: str, name: str,
     by
         Who asked for it.
     """
-    found = flow_runs(prefect, flow, lab, _OPEN, name=FlowRunFilterName(any_=[name]))
+    found = flow_runs(prefect, [flow], lab, _OPEN, name=FlowRunFilterName(any_=[name]))
     for run in found:
         prefect.set_flow_run_state(run.id, Cancelling(message=f"cancelled by {by}"))
     return found
@@ -109,8 +110,8 @@ class CancelWatch:
     def round(self) -> None:
         """Cancel in the database what is cancelled in Prefect; once it has stopped, tell Prefect where each task stands."""
         recent = FlowRunFilterEndTime(after_=now("UTC") - _PAST)
-        cancelling = flow_runs(self.prefect, self.flow, self.lab, (StateType.CANCELLING,))
-        cancelled = flow_runs(self.prefect, self.flow, self.lab, (StateType.CANCELLED,), end_time=recent)
+        cancelling = flow_runs(self.prefect, [self.flow], self.lab, (StateType.CANCELLING,))
+        cancelled = flow_runs(self.prefect, [self.flow], self.lab, (StateType.CANCELLED,), end_time=recent)
         for run in cancelling:
             self._stop(run)
             self._see_to_its_end(run)

@@ -84,7 +84,7 @@ class Reviver:
 
     def _unfinished(self) -> list[FlowRun]:
         states = (StateType.RUNNING, StateType.PENDING, StateType.CRASHED)
-        return [run for flow in (FLOW, RERUN_FLOW) for run in flow_runs(self.prefect, flow, self.lab, states)]
+        return flow_runs(self.prefect, (FLOW, RERUN_FLOW), self.lab, states)
 
     def _has_gone(self, run: FlowRun) -> bool:
         if shows_life(self._lock(run)):

@@ -33,6 +33,9 @@ name = "{lab}"
 [registration]
 unknown_subject = "{unknown_subject}"   # "refuse", or "create" the subject when a session brings an unknown one
 
+# [ports]
+# database = 8100   # where `ranvier up` says that 8000 is taken
+
 # [tasks.spike_sorting]
 # parameters = {{ sorter = "spykingcircus2" }}
 # resources = {{ cpu = 8, memory_gb = 32 }}
