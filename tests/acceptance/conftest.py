@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import psutil
 import pytest
 import requests
 import yaml
+from support import free_ports
 
 from ranvier import prefect_api
 from ranvier import settings as settings_module
@@ -75,14 +75,6 @@ def until(condition: Callable[[], Any], what: str = "", timeout_s: float = PATIE
                 return result
         assert time.monotonic() < end, f"it did not come about in time: {what}"
         time.sleep(0.3)
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 class Machine:

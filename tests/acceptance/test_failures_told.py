@@ -6,19 +6,23 @@ import json
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+import support
 import yaml
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
 from ranvier.supervisor import running
+
+until = partial(support.until, timeout_s=180.0, every_s=0.5)
+
 
 PLUGIN = Path(__file__).parents[1] / "integration" / "chain"
 CONFIG = """
@@ -63,14 +67,6 @@ def posts() -> Iterator[tuple[list[str], str]]:
     yield texts, f"http://127.0.0.1:{server.server_port}/hook"
     server.shutdown()
     server.server_close()
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 180.0) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.5)
 
 
 def copy(root: Path, subject: str, note: str) -> None:

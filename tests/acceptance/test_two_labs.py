@@ -6,23 +6,27 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import support
 import yaml
+from support import free_ports
 
 from ranvier import labs, prefect_api
 from ranvier.client import Database
 from ranvier.session import READY_FLAG
 from ranvier.settings import Settings, load
+
+until = partial(support.until, timeout_s=240.0, every_s=0.3)
+
 
 pytestmark = pytest.mark.whole
 DAY = "2026-11-23"
@@ -43,14 +47,6 @@ def {name}(job: Job) -> None:
     path = job.output("alf/{{probe}}/labcount.table.csv")
     path.write_text(os.environ["RANVIER_HOME"])
 """
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 240.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.3)
-    return found
 
 
 def plugin(folder: Path, name: str) -> Path:
@@ -150,11 +146,6 @@ class Centre:
                 return []
 
         return until(asked)[0]
-
-
-def free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
 
 
 @pytest.fixture(scope="module")

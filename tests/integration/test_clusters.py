@@ -6,16 +6,18 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import support
+from support import free_ports
 
 from ranvier import settings as settings_module
 from ranvier.cluster import Cluster, ClusterUnreachable, connect, misfit, promised
@@ -24,25 +26,12 @@ from ranvier.services import environment, services
 from ranvier.settings import Settings
 from ranvier.supervisor import up
 
+until = partial(support.until, timeout_s=90.0, every_s=0.2)
+
+
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd on this machine; apt-get install openssh-server")
 ONE_CORE = Resources(cpu=1, memory_gb=0.1)
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 90.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.2)
-    return found
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +132,6 @@ def quickly(order: dict) -> dict:
 def meet(order: dict) -> dict:
     """Ends once as many tasks as the order says have begun and not yet ended."""
     import os
-    import time
     from pathlib import Path
 
     folder = Path(order["folder"])

@@ -7,25 +7,30 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
+import support
 import yaml
+from support import free_ports
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
 from ranvier.session import READY_FLAG
 from ranvier.settings import Settings
 from ranvier.supervisor import read_state, running
+
+until = partial(support.until, timeout_s=60.0, every_s=0.2)
+
 
 PLUGIN = Path(__file__).with_name("chain")
 DAY = "2026-11-22"
@@ -152,21 +157,6 @@ class LabServer:
         pid = state.services[service].pid
         assert pid is not None
         return pid
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.2)
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    found = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import until
 
 from ranvier import settings as settings_module
 from ranvier.flows.host import see_installed
@@ -57,13 +58,6 @@ def silent_prefect() -> Iterator[str]:
     """The address of something that takes connections and says nothing, so that an engine waits."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/api"
-
-
-def until(condition, timeout_s: float = 60.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def launch(settings: Settings, flow_run: str = FLOW_RUN, **variables: str) -> subprocess.Popen[str]:

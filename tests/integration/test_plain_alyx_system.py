@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import support
 import yaml
 
 from ranvier import runs
@@ -19,6 +20,9 @@ from ranvier.overview import overview
 from ranvier.session import READY_FLAG
 from ranvier.settings import load
 from ranvier.supervisor import read_state, running
+
+until = partial(support.until, timeout_s=300.0, every_s=0.3)
+
 
 pytestmark = pytest.mark.whole
 
@@ -65,13 +69,6 @@ def copy(server, subject: str, notes: dict[str, str], *, flag: bool = True) -> P
     if flag:
         (session / READY_FLAG).touch()
     return session
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 300.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.3)
 
 
 def flow_runs(server, subject: str) -> list[dict[str, Any]]:

@@ -10,11 +10,13 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
+import support
 
 from ranvier import Input, Output, attempt, commit, task
 from ranvier.attempt import Attempt
@@ -25,6 +27,9 @@ from ranvier.registration import register
 from ranvier.session import Session
 from ranvier.settings import AttemptSettings
 from ranvier.spool import Spool, read
+
+until = partial(support.until, timeout_s=30.0, every_s=0.05)
+
 
 _numbers = count(1)
 
@@ -58,13 +63,6 @@ class Try:
         self.gate.touch()
         self.thread.join(60)
         return self.outcome
-
-
-def until(condition, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+import support
 
 from ranvier import settings as settings_module
 from ranvier import supervisor as supervisor_module
@@ -25,6 +26,9 @@ from ranvier.service_logs import cut
 from ranvier.services import Port, Service, environment
 from ranvier.settings import Settings
 from ranvier.supervisor import Event, SupervisorError, read_state, up
+
+until = partial(support.until, timeout_s=20.0, every_s=0.05)
+
 
 #: Stays up, with a daemon that has left its session and lost its parent.
 SERVE = """
@@ -88,13 +92,6 @@ def run(settings: Settings):
     yield start
     for each in started:
         each.end()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def of_this_home(settings: Settings) -> list[psutil.Process]:

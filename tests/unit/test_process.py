@@ -5,12 +5,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 
 import psutil
 import pytest
+import support
 
 from ranvier.process import Child, thread_environment
 from ranvier.usage import MemoryWatch
+
+until = partial(support.until, timeout_s=30.0, every_s=0.05)
+
 
 TASK = """
     import multiprocessing, os, signal, subprocess, sys, time
@@ -167,13 +172,6 @@ def test_nothing_survives_the_attempts_own_process(tmp_path):
     worker.kill()
     worker.wait()
     until(lambda: marked(tmp_path) == [])
-
-
-def until(condition, timeout_s=30.0):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def marked(mark):
