@@ -162,7 +162,7 @@ def race(workers: int, count: int) -> None:
         others = Counter(status for _, status in claims if status != 201)
         double = sum(1 for times in won.values() if times > 1)
         print(f"race on {engine}: {workers} workers, {count} tasks: {len(won)} claimed, {double} of them twice; other answers "
-              f"{dict(others)}; {len(claims) / took:.0f} claims a second", flush=True)  # fmt: skip
+              f"{dict(others)}; {len(claims) / took:.0f} answers a second", flush=True)  # fmt: skip
 
 
 def rate(workers: int, count: int, repeats: int) -> None:
