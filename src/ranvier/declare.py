@@ -21,6 +21,9 @@ PER = ("session", "probe", "camera", "fov", "protocol")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 
+#: Says in words why a task is left out, from what the description says of the device and the task's parameters; nothing where it is not.
+LeftOut = Callable[[dict[str, Any], dict[str, Any]], str]
+
 
 class DeclarationError(RanvierError):
     """A task is declared in a way that cannot work; the message names the task, the reason and the mend."""
@@ -133,6 +136,7 @@ class Task:
     packages: tuple[str, ...]
     priority: int
     retries: Retries = field(default_factory=Retries)
+    left_out: LeftOut | None = None
     source: str = ""  #: the distribution that brought it; filled in by discovery
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
@@ -215,6 +219,7 @@ def task(
     packages: tuple[str, ...] = (),
     priority: int = 50,
     retries: Retries | None = None,
+    left_out: LeftOut | None = None,
     name: str | None = None,
 ) -> _Decorator:
     """Declare a function as a task.
@@ -239,6 +244,9 @@ def task(
         Higher goes first where resources are short.
     retries
         How often it is tried again after a failure that may pass, and what a try after running out of memory changes.
+    left_out
+        Called while a session is planned, with what the description says of the device and with the parameters; what it returns is why
+        the task is left out there, in words, and nothing where it is to run.
     name
         Name of the task; the function's own when omitted.
 
@@ -264,6 +272,7 @@ def task(
             packages=tuple(packages),
             priority=priority,
             retries=retries or Retries(),
+            left_out=left_out,
         )
     )
 

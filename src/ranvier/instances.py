@@ -38,6 +38,8 @@ class Instance:
         For parents whose QC matters the worst outcome with which it runs; filled in by the plan.
     level
         Length of the longest way to it from an instance without parents.
+    left_out
+        Why the task itself has no use for this device, empty where it has.
     refused
         Why it cannot run at all, whatever its parents do; empty where it can.
     displaced
@@ -58,6 +60,7 @@ class Instance:
     parents: list[str] = field(default_factory=list)
     gates: dict[str, str] = field(default_factory=dict)
     level: int = 0
+    left_out: str = ""
     refused: str = ""
     displaced: bool = False
 
@@ -93,6 +96,7 @@ def make_instance(task: Task, device: str, description: dict[str, Any], settings
     instance.retries = task.retries if times is None else replace(task.retries, times=times)
     try:
         instance.parameters = task.validated(settings.task(task.name).parameters)
+        instance.left_out = _why_left_out(task, description, instance.parameters)
         instance.resources = resources_for(task, settings)
         instance.interpreter = interpreter_for(task, settings)
     except DeclarationError as error:
@@ -104,6 +108,14 @@ def make_instance(task: Task, device: str, description: dict[str, Any], settings
     instance.inputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.inputs)
     instance.outputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.outputs)
     return instance
+
+
+def _why_left_out(task: Task, description: dict[str, Any], parameters: dict[str, Any]) -> str:
+    try:
+        return task.left_out(description, parameters) if task.left_out else ""
+    except Exception as error:  # a plugin's own code: its mistake holds its task, not the plans of the lab
+        told = f"task {task.name}: whether it is left out cannot be told: {type(error).__name__}: {error}"
+        raise DeclarationError(told, "mend the function that it was declared with") from error
 
 
 def resources_for(task: Task, settings: Settings) -> Resources:

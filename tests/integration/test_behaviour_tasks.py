@@ -23,7 +23,7 @@ from ranvier.instances import fan_out, make_instance
 from ranvier.job import Job
 from ranvier.registration import register
 from ranvier.session import Session
-from ranvier.settings import Settings, load
+from ranvier.settings import Settings, TaskSettings, load
 from ranvier.simulate import SimulatedSession, simulate_session
 from ranvier.simulate.face import KEYPOINTS
 from ranvier.states import Status
@@ -37,6 +37,7 @@ from ranvier.tasks.behaviour.pose import PoseError
 from ranvier.tasks.behaviour.pose_estimation import pose_estimation
 from ranvier.tasks.behaviour.pose_features import pose_features
 from ranvier.tasks.behaviour.pose_qc import pose_qc
+from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.trials import trials
 from ranvier.tasks.behaviour.video import VideoError
 from ranvier.tasks.behaviour.video_compression import video_compression
@@ -148,6 +149,23 @@ def test_the_plan_follows_from_the_description(settings: Settings, tmp_path: Pat
         f"wheel[{PROTOCOL}]": [],
     }
     assert not any(each.refused for each in instances)
+
+
+def test_a_real_camera_gets_no_pose_until_a_model_is_chosen(settings: Settings, run: RunTask, tmp_path: Path) -> None:
+    session = Session.parse(simulated(tmp_path, cameras=("left",), duration_s=10.0).path)
+    content = acquisition.read(session).content
+    del content["devices"]["cameras"]["left"]["simulated"]
+    (session.path / acquisition.DESCRIPTION).write_text(json.dumps(content))
+    tasks = [video_compression, camera_times, pose_estimation, pose_qc, pose_features, motion_energy]
+    kept, left_out = graph.applicable(session, fan_out(tasks, acquisition.read(session), settings))
+    assert {each.task.name for each in kept} == {"video_compression", "camera_times"}
+    assert "`model` of [tasks.pose_estimation]" in left_out["pose_estimation[left]"]
+    assert set(left_out) == {f"{name}[left]" for name in ("pose_estimation", "pose_qc", "pose_features", "motion_energy")}
+    with pytest.raises(PoseModelError, match="no pose model is chosen"):
+        run(pose_estimation, session.path, "left")
+    chosen = settings.model_copy(update={"tasks": {"pose_estimation": TaskSettings(parameters={"model": "/models/{camera}.onnx"})}})
+    kept, left_out = graph.applicable(session, fan_out(tasks, acquisition.read(session), chosen))
+    assert (len(kept), left_out) == (len(tasks), {})
 
 
 def test_an_old_session_without_a_description_has_a_protocol(tmp_path: Path) -> None:

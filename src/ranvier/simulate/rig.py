@@ -253,7 +253,8 @@ def _devices(probes: Sequence[str], fovs: dict[str, Any], cameras: Sequence[str]
     if fovs:
         devices["two_photon"] = fovs
     if cameras:
-        devices["cameras"] = {each: {"collection": VIDEOS, "sync_label": f"{each}_camera", "fps": FRAME_RATE} for each in cameras}
+        said = {"collection": VIDEOS, "fps": FRAME_RATE, "simulated": True}
+        devices["cameras"] = {each: {**said, "sync_label": f"{each}_camera"} for each in cameras}
     if wrong:
         devices["theremin"] = {"theremin00": {"collection": "raw_theremin_data"}}
     return devices
