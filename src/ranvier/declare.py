@@ -137,11 +137,17 @@ class Task:
     priority: int
     retries: Retries = field(default_factory=Retries)
     left_out: LeftOut | None = None
+    tool: str | None = None
     source: str = ""  #: the distribution that brought it; filled in by discovery
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Call the function as it was written: ``task(job, **parameters)``."""
         return self.function(*args, **kwargs)
+
+    @property
+    def environment(self) -> str | None:
+        """Name of the other Python environment that it runs in or starts a program in; None for none."""
+        return self.python or self.tool
 
     @property
     def reference(self) -> str:
@@ -216,6 +222,7 @@ def task(
     outputs: list[Output] | tuple[Output, ...] = (),
     resources: Resources | None = None,
     python: str | None = None,
+    tool: str | None = None,
     packages: tuple[str, ...] = (),
     priority: int = 50,
     retries: Retries | None = None,
@@ -238,8 +245,11 @@ def task(
         What one instance needs.
     python
         Name of another Python environment of the lab server (``[environments]`` of its settings) to run in.
+    tool
+        Name of such an environment in which the task, which itself runs in Ranvier's, starts a program: ``job.tool`` is its interpreter.
     packages
-        Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result.
+        Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result. They
+        are those of the other environment, where the task names one.
     priority
         Higher goes first where resources are short.
     retries
@@ -269,6 +279,7 @@ def task(
             outputs=tuple(outputs),
             resources=resources or Resources(),
             python=python,
+            tool=tool,
             packages=tuple(packages),
             priority=priority,
             retries=retries or Retries(),
@@ -299,6 +310,8 @@ def _check(declared: Task) -> None:
         raise DeclarationError(f"{where}: per={declared.per!r} is unknown; use one of {', '.join(PER)}")
     if not declared.outputs:
         raise DeclarationError(f"{where}: declares no output; a task without outputs cannot be judged, add outputs=[Output(...)]")
+    if declared.python and declared.tool:
+        raise DeclarationError(f"{where}: python={declared.python!r} and tool={declared.tool!r}; it runs in one environment: give one of them")
     if not list(inspect.signature(declared.function).parameters):
         raise DeclarationError(f"{where}: its function takes no argument; the first must be the job")
     for parameter in _parameters(declared.function).values():

@@ -31,7 +31,7 @@ class Instance:
     values
         What the placeholders were filled with.
     interpreter
-        Python interpreter of the environment that the task names; None for this one.
+        Python interpreter of the environment that the task names; None where it names none.
     parents
         Names of the instances whose outputs it reads; filled in by the plan.
     gates
@@ -136,23 +136,23 @@ def resources_for(task: Task, settings: Settings) -> Resources:
 
 
 def interpreter_for(task: Task, settings: Settings) -> str | None:
-    """The Python interpreter of the environment that a task names, None for this one.
+    """The Python interpreter of the environment that a task names, None where it names none.
 
     Raises
     ------
     DeclarationError
         If this machine's settings have no such environment, or its interpreter is not there.
     """
-    if task.python is None:
+    if task.environment is None:
         return None
-    interpreter = settings.environments.get(task.python)
+    interpreter = settings.environments.get(task.environment)
     if interpreter is None:
         raise DeclarationError(
-            f"task {task.name} runs in the Python environment {task.python!r}, which this server does not have",
-            f'add it to config.toml: [environments] {task.python} = "/path/to/bin/python"',
+            f"task {task.name} wants the Python environment {task.environment!r}, which this server does not have",
+            f'add it to config.toml: [environments] {task.environment} = "/path/to/bin/python"',
         )
     if not Path(interpreter).expanduser().is_file():
         raise DeclarationError(
-            f"the Python environment {task.python!r} of task {task.name} is not there: {interpreter}", "mend [environments]"
+            f"the Python environment {task.environment!r} of task {task.name} is not there: {interpreter}", "mend [environments]"
         )
     return str(Path(interpreter).expanduser())

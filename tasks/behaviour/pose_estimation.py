@@ -12,7 +12,7 @@ import numpy as np
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
 from ranvier.tasks.behaviour import pose_model, video
-from ranvier.tasks.behaviour.pose import SEEN, Pose
+from ranvier.tasks.behaviour.pose import SEEN, Pose, not_chosen
 from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.video import VIDEO, Video, VideoError
 
@@ -28,7 +28,7 @@ def no_model(description: dict[str, Any], parameters: dict[str, Any]) -> str:
     """Why a camera gets no pose: nobody has chosen a model, and the one that comes with Ranvier knows simulated mice only."""
     if parameters["model"] or description.get("simulated"):
         return ""
-    return "no pose model is chosen; `model` of [tasks.pose_estimation] in config.toml names one"
+    return not_chosen("pose_estimation")
 
 
 @task(
