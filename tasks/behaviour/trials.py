@@ -26,7 +26,7 @@ BESIDE = ("goCueTrigger_times", "stimOnTrigger_times", "stimOffTrigger_times", "
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="protocol",
     inputs=[
         Input(TASK_DATA, required=False),

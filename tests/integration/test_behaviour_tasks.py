@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import mtscomp
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ from ranvier.tasks.behaviour.audio import AudioError, audio
 from ranvier.tasks.behaviour.bpod import BehaviourError
 from ranvier.tasks.behaviour.camera_qc import camera_qc
 from ranvier.tasks.behaviour.camera_times import camera_times
+from ranvier.tasks.behaviour.daq import DaqError
 from ranvier.tasks.behaviour.encoder import EncoderError
 from ranvier.tasks.behaviour.motion_energy import motion_energy
 from ranvier.tasks.behaviour.pose import PoseError
@@ -215,6 +217,40 @@ def test_without_a_daq_the_clock_is_that_of_bpod(run: RunTask, tmp_path: Path) -
     assert job.checks["clock"]["value"] == "Bpod"
     assert session.behaviour is not None
     np.testing.assert_allclose(np.diff(table["intervals_0"]), np.diff(session.behaviour.starts), atol=1e-3)
+
+
+def test_bpod_on_an_analogue_channel_gives_the_clock_of_the_session(run: RunTask, tmp_path: Path) -> None:
+    session = simulated(tmp_path, analogue_bpod=True)
+    did = session.behaviour
+    assert did is not None
+    job = run(trials, session.path)
+    table = pd.read_parquet(job.staging / ALF / "_ibl_trials.table.pqt")
+    assert job.checks["clock"]["value"] == "DAQ"
+    np.testing.assert_allclose(table["intervals_0"], did.starts, atol=2e-4)
+    np.testing.assert_allclose(table["feedback_times"], did.feedback, atol=2e-4)
+    assert run(wheel, session.path).checks["clock"]["value"] == "DAQ"
+
+
+def test_a_compressed_file_of_the_daq_is_read_and_one_that_is_not_whole_is_refused(run: RunTask, tmp_path: Path) -> None:
+    path = simulated(tmp_path, analogue_bpod=True, cameras=("left",), duration_s=20.0).path
+    keep(run(camera_times, path, "left"))
+    before = np.load(path / "alf/_ibl_leftCamera.times.npy")
+    (plain,) = (path / "raw_ephys_data").glob("*.nidq.bin")
+    packed, header = plain.with_suffix(".cbin"), plain.with_suffix(".ch")
+    how = dict(sample_rate=30_000.0, n_channels=2, dtype=np.int16, n_threads=1, check_after_compress=False, quiet=True)
+    mtscomp.compress(plain, packed, header, **how)
+    plain.unlink()
+    job = run(camera_times, path, "left")
+    np.testing.assert_array_equal(np.load(job.staging / "alf/_ibl_leftCamera.times.npy"), before)
+    assert job.checks["source"]["value"] == "TTL"
+    assert run(trials, path).checks["clock"]["value"] == "DAQ"
+    content = packed.read_bytes()
+    packed.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DaqError, match=r"nidq\.cbin cannot be decompressed"):
+        run(camera_times, path, "left")
+    header.unlink()
+    with pytest.raises(DaqError, match=r"nidq\.ch is not there"):
+        run(camera_times, path, "left")
 
 
 def test_trials_of_a_csv(run: RunTask, tmp_path: Path) -> None:
