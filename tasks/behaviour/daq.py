@@ -114,7 +114,23 @@ def read(paths: Sequence[Path]) -> Daq | None:
 
 
 def bpod_clock(task: TaskData, daq: Daq | None) -> Clock | None:
+    """How the clock of a protocol's Bpod becomes the session's, as `clock_of` does it."""
+    return clock_of(task.starts, daq, task.path, task.state("exit_state"))
+
+
+def clock_of(starts: np.ndarray, daq: Daq | None, path: Path, between: np.ndarray | None = None) -> Clock | None:
     """How Bpod's clock becomes the session's: by the starts of trials, or the times between them, which the DAQ sees on its line ``bpod``.
+
+    Parameters
+    ----------
+    starts
+        Of the trials, s on Bpod's clock, shape (n_trials,).
+    daq
+        What the DAQ saw; None where there was none.
+    path
+        Bpod's file, for the messages.
+    between
+        When the time between two trials began, s on Bpod's clock, shape (n_trials,); NaN where it did not.
 
     Returns
     -------
@@ -129,16 +145,14 @@ def bpod_clock(task: TaskData, daq: Daq | None) -> Clock | None:
     seen = daq.times_of("bpod") if daq else np.zeros(0)
     if daq is None or seen.size < 2:
         return None
-    lengths, between = daq.lengths_of("bpod"), task.state("exit_state")
-    candidates = [
-        (task.starts, seen),
-        (task.starts, seen[lengths < TRIAL_S]),
-        (between[np.isfinite(between)], seen[lengths >= BETWEEN_S]),
-    ]
+    lengths = daq.lengths_of("bpod")
+    candidates = [(starts, seen), (starts, seen[lengths < TRIAL_S])]
+    if between is not None:
+        candidates.append((between[np.isfinite(between)], seen[lengths >= BETWEEN_S]))
     for theirs, ours in candidates:
         if (clock := _matched(theirs, ours)) is not None:
             return clock
-    told = f"{seen.size} pulses on line {daq.lines['bpod']} of {daq.path}, {len(task)} trials in {task.path}"
+    told = f"{seen.size} pulses on line {daq.lines['bpod']} of {daq.path}, {starts.size} trials in {path}"
     raise DaqError(f"{told}: their times do not fit", "is it another session's file? See the wiring")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from one.alf.io import load_object
 from one.alf.spec import is_valid
-from scipy.io import wavfile
+from scipy.io import savemat, wavfile
 
 from ranvier import acquisition, graph
 from ranvier.client import Database
@@ -28,6 +28,7 @@ from ranvier.settings import Settings, TaskSettings, load
 from ranvier.simulate import SimulatedSession, simulate_session
 from ranvier.simulate.face import KEYPOINTS
 from ranvier.states import Status
+from ranvier.tasks.behaviour import bpod
 from ranvier.tasks.behaviour.audio import AudioError, audio
 from ranvier.tasks.behaviour.bpod import BehaviourError
 from ranvier.tasks.behaviour.camera_qc import camera_qc
@@ -274,6 +275,24 @@ def test_trials_of_a_csv(run: RunTask, tmp_path: Path) -> None:
     (folder / "maze.csv").write_text("on,side,won\n1.5,up,1\n")
     with pytest.raises(BehaviourError, match="side has up"):
         run(trials, path, "maze_00")
+
+
+def test_trials_of_bpods_matlab_program_are_on_the_clock_of_the_session(run: RunTask, tmp_path: Path) -> None:
+    session = simulated(tmp_path, analogue_bpod=True)
+    did, path = session.behaviour, session.path
+    assert did is not None
+    rig = bpod.read(path / RAW / "_iblrig_taskData.raw.jsonable")
+    cells = np.empty(len(did), dtype=object)
+    cells[:] = [{"States": {"Reward": trial["behavior_data"]["States timestamps"]["reward"][0]}} for trial in rig.trials]
+    (path / "raw_task_data_01").mkdir()
+    savemat(path / "raw_task_data_01/a.mat", {"SessionData": {"TrialStartTimestamp": rig.starts, "RawEvents": {"Trial": cells}}})
+    content = acquisition.read(Session.parse(path)).content
+    content["tasks"] = [{"maze": {"collection": "raw_task_data_01", "columns": {"feedback_times": "States.Reward"}}}]
+    (path / acquisition.DESCRIPTION).write_text(json.dumps(content))
+    job = run(trials, path, "maze_00")
+    assert job.checks["clock"]["value"] == "DAQ"
+    found = pd.read_parquet(job.staging / "alf/task_01/_ibl_trials.table.pqt")["feedback_times"]
+    np.testing.assert_allclose(found, np.where(did.correct, did.feedback, np.nan), atol=2e-4)
 
 
 def test_real_attempts_register_what_they_wrote(run_task: RunAttempt, ranvier_home: Settings, ranvier_database: Database) -> None:
