@@ -25,7 +25,7 @@ from ranvier.job import Job
 from ranvier.registration import register
 from ranvier.session import Session
 from ranvier.settings import Settings, TaskSettings, load
-from ranvier.simulate import SimulatedSession, simulate_session
+from ranvier.simulate import SimulatedSession, SimulationError, score_behaviour, score_film, simulate_session
 from ranvier.simulate.face import KEYPOINTS
 from ranvier.states import Status
 from ranvier.tasks.behaviour import bpod
@@ -378,6 +378,31 @@ def test_the_pose_is_the_true_one(posed: dict[str, Job], filmed: SimulatedSessio
     assert np.percentile(error[shown & (found[..., 2] >= 0.5)], 95) < 3.0
     assert ((found[..., 2] >= 0.5) == shown).mean() > 0.97
     assert posed["pose_estimation"].checks["model"] == {"value": "mouse_face.onnx", "outcome": "WARNING"}
+
+
+def test_the_scores_say_how_much_of_the_truth_was_found(posed: dict[str, Job], filmed: SimulatedSession, run: RunTask, tmp_path: Path) -> None:
+    keep(run(trials, filmed.path))
+    did, film = score_behaviour(filmed.path), score_film(filmed.path, "left")
+    assert did.n_found == did.n_trials == did.n_rows > 2
+    assert did.feedback_ms < 0.2
+    assert did.wheel_rad < 0.05
+    assert film.median_px < 1.0
+    assert film.seen > 0.97
+    assert film.made_up < 0.05
+    path = tmp_path / "copy"
+    shutil.copytree(filmed.path, path)
+    table = pd.read_parquet(path / ALF / "_ibl_trials.table.pqt")
+    table.assign(choice=-table["choice"]).to_parquet(path / ALF / "_ibl_trials.table.pqt")
+    assert score_behaviour(path).n_found == 0
+    pose = pd.read_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    pose.assign(**{name: pose[name] + 5 for name in pose if name.endswith("_x")}).to_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    assert 4 < score_film(path, "left").median_px < 6
+    pose[:-1].to_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    with pytest.raises(SimulationError, match=r"onnx\.pqt has \d+ rows for \d+ frames"):
+        score_film(path, "left")
+    (path / ALF / "_ibl_wheel.position.npy").unlink()
+    with pytest.raises(SimulationError, match=r"run the task wheel first"):
+        score_behaviour(path)
 
 
 def test_a_good_pose_passes(posed: dict[str, Job]) -> None:
