@@ -311,7 +311,7 @@ def _check(declared: Task) -> None:
     if not declared.outputs:
         raise DeclarationError(f"{where}: declares no output; a task without outputs cannot be judged, add outputs=[Output(...)]")
     if declared.python and declared.tool:
-        raise DeclarationError(f"{where}: python={declared.python!r} and tool={declared.tool!r}; it runs in one environment: give one of them")
+        raise DeclarationError(f"{where}: python={declared.python!r} and tool={declared.tool!r}: give one of them")
     if not list(inspect.signature(declared.function).parameters):
         raise DeclarationError(f"{where}: its function takes no argument; the first must be the job")
     for parameter in _parameters(declared.function).values():

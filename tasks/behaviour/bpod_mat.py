@@ -68,8 +68,8 @@ def _session_data(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, EOFError, zlib.error, MatReadError) as error:
         raise BehaviourError(f"{path} cannot be read as a MATLAB file: {error}", _COPY) from error
     if not isinstance(content.get("SessionData"), dict):
-        names = ", ".join(name for name in content if not name.startswith("__"))
-        raise BehaviourError(f"{path} holds {names or 'nothing'}, not the SessionData that Bpod saves", "name another file in the description")
+        names = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        raise BehaviourError(f"{path} holds {names}, not the SessionData that Bpod saves", "name another file in the description")
     return dict(content["SessionData"])
 
 
@@ -90,11 +90,9 @@ def _moments(trial: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _one_a_trial(data: dict[str, Any], n_trials: int) -> Iterator[tuple[str, np.ndarray]]:
     """Whatever there is of one number a trial, or of more; Bpod makes room for the next trial in advance."""
-    for name, value in [*data.items(), *((f"Custom.{name}", value) for name, value in _fields(data.get("Custom")))]:
-        if isinstance(value, int | float | np.ndarray) and (values := np.atleast_1d(value)).ndim == 1 and values.dtype.kind in "biuf":
-            if values.size >= n_trials and name != "nTrials":
-                yield name, values[:n_trials]
-
-
-def _fields(value: Any) -> list[tuple[str, Any]]:
-    return list(value.items()) if isinstance(value, dict) else []
+    custom = data.get("Custom")
+    nested = {f"Custom.{name}": value for name, value in custom.items()} if isinstance(custom, dict) else {}
+    for name, value in {**data, **nested}.items():
+        values = np.atleast_1d(value) if isinstance(value, int | float | np.ndarray) else np.zeros(0)
+        if name != "nTrials" and values.ndim == 1 and values.dtype.kind in "biuf" and values.size >= n_trials:
+            yield name, values[:n_trials]

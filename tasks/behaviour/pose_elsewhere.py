@@ -1,4 +1,4 @@
-"""Poses by packages that live in Python environments of their own: a small script is run there, and what it leaves is read and checked here."""
+"""Poses by packages in Python environments of their own: a small script is run there, and what it leaves is read and checked here."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def estimate(job: Job, backend: Backend, model: str, *more: str) -> Pose:
     film = video.inspect(video.of_job(job))
     config = find_config(Path(model.replace("{camera}", job.device)).expanduser().absolute(), backend.configs)
     keypoints = backend.keypoints(config, read_config(config))
-    run_script([job.tool, "-I", "-u", str(RUNNERS / backend.runner), str(film.path), str(backend.given(config)), str(job.scratch), *more], job)
+    arguments = map(str, (RUNNERS / backend.runner, film.path, backend.given(config), job.scratch, *more))
+    run_script([job.tool, "-I", "-u", *arguments], job)
     found = read_csv(only_csv(job.scratch, backend.runner))
     if keypoints and set(found.keypoints) != set(keypoints):
         raise PoseError(f"{config} has the keypoints {', '.join(keypoints)}, but what came out has {', '.join(found.keypoints)}", _WHOSE)
@@ -88,6 +89,7 @@ def estimate(job: Job, backend: Backend, model: str, *more: str) -> Pose:
     return found
 
 
+_FOLDER = "have the task's parameter `model` name the folder of a model"
 _WHOSE = "see the attempt's log for what the package said, and run it by hand on this video"
 
 
@@ -135,14 +137,14 @@ def _of_lightning_pose(file: Path, content: dict[str, Any]) -> tuple[str, ...]:
     try:
         return of_one_view(file, content)
     except (KeyError, TypeError, AttributeError) as error:
-        raise PoseModelError(f"{file} is no configuration of lightning-pose: {type(error).__name__}: {error}", "name a model's folder") from error
+        raise PoseModelError(f"{file} is no configuration of lightning-pose: {type(error).__name__}: {error}", _FOLDER) from error
 
 
 def _of_sleap(file: Path, content: dict[str, Any]) -> tuple[str, ...]:
     try:
         heads = [name for name, head in content["model_config"]["head_configs"].items() if head is not None]
     except (KeyError, TypeError, AttributeError) as error:
-        raise PoseModelError(f"{file} is no configuration of sleap-nn: {type(error).__name__}: {error}", "name a model's folder") from error
+        raise PoseModelError(f"{file} is no configuration of sleap-nn: {type(error).__name__}: {error}", _FOLDER) from error
     if heads != ["single_instance"]:
         raise PoseModelError(f"{file}: a {'/'.join(heads)} model of sleap-nn finds one animal among several, or a part of one", SINGLE)
     return ()
@@ -162,7 +164,8 @@ def run_script(command: Sequence[str], job: Job) -> None:
         If it fails; its last words are in the message.
     """
     last: deque[str] = deque(maxlen=LAST_WORDS)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=job.scratch) as process:
+    pipes: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    with subprocess.Popen(command, cwd=job.scratch, **pipes) as process:
         assert process.stdout is not None
         for line in filter(None, map(str.rstrip, process.stdout)):
             job.log.info("%s", line)

@@ -29,7 +29,7 @@ def pose_sleap_nn(job: Job, model: str = "") -> None:
     job
         The job.
     model
-        Path of the folder of a single-instance model, with its ``training_config.yaml``, in which ``{camera}`` stands for the camera's name.
+        Path of the folder of a single-instance model, with its ``training_config.yaml``; ``{camera}`` in it stands for the camera's name.
 
     Raises
     ------

@@ -94,7 +94,8 @@ def _read_tsv(lines: list[str]) -> Log:
 def _read_txt(lines: list[str]) -> Log:
     """Lines of letter, time in ms and content; states and events have numbers, which lines S and E name."""
     log = Log()
-    names = {number: name for letter in "SE" for name, number in json.loads(next(line[2:] for line in lines if line[:2] == f"{letter} ")).items()}
+    heads = [json.loads(next(line[2:] for line in lines if line[:2] == start)) for start in ("S ", "E ")]
+    names = {number: name for head in heads for name, number in head.items()}
     for letter, rest in ((line[0], line[2:]) for line in lines if line[:2] in ("D ", "V ", "P ")):
         stamp, _, content = rest.partition(" ")
         log.end = int(stamp) / 1000

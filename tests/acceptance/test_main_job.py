@@ -1,4 +1,4 @@
-"""The main job on a whole lab server: real recordings in, units that ONE loads out; a mouse at its task; a broken probe beside a good one; a plugin."""
+"""The main job on a whole lab server: recordings in, units that ONE loads out; a mouse at its task; a broken probe beside a good one."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ def behaving(server) -> tuple[Session, dict[str, dict[str, Any]]]:
     """A mouse at its task before two cameras, and below a microscope where suite2p is installed, from the rig to the last task."""
     fovs = [demo.FOV] if demo.with_suite2p() else []
     session = server.arrives("behaving", probes=(), cameras=demo.CAMERAS, behaviour=True, fovs=fovs, duration_s=60.0)
-    expected = {f"{name}[{camera}]" for name in OF_A_CAMERA for camera in demo.CAMERAS} | {f"{name}[{PROTOCOL}]" for name in ("trials", "wheel")}
-    return session, server.settled(session, expected | {f"{name}[{fov}]" for name in OF_A_FOV for fov in fovs})
+    devices = [(OF_A_CAMERA, demo.CAMERAS), (("trials", "wheel"), (PROTOCOL,)), (OF_A_FOV, fovs)]
+    return session, server.settled(session, {f"{name}[{each}]" for names, of in devices for name in names for each in of})
 
 
 def test_every_task_of_behaviour_completes_at_once_and_its_datasets_are_registered(server, behaving):

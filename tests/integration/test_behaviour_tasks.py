@@ -380,7 +380,9 @@ def test_the_pose_is_the_true_one(posed: dict[str, Job], filmed: SimulatedSessio
     assert posed["pose_estimation"].checks["model"] == {"value": "mouse_face.onnx", "outcome": "WARNING"}
 
 
-def test_the_scores_say_how_much_of_the_truth_was_found(posed: dict[str, Job], filmed: SimulatedSession, run: RunTask, tmp_path: Path) -> None:
+def test_the_scores_say_how_much_of_the_truth_was_found(
+    posed: dict[str, Job], filmed: SimulatedSession, run: RunTask, tmp_path: Path
+) -> None:
     keep(run(trials, filmed.path))
     did, film = score_behaviour(filmed.path), score_film(filmed.path, "left")
     assert did.n_found == did.n_trials == did.n_rows > 2

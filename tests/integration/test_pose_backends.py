@@ -108,7 +108,13 @@ def test_what_a_package_says_when_it_fails_is_the_reason(
 
 
 def test_several_animals_in_what_comes_out_are_refused(
-    run_task: RunTask, ranvier_home: Settings, elsewhere: str, models: dict[str, Path], filmed: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run_task: RunTask,
+    ranvier_home: Settings,
+    elsewhere: str,
+    models: dict[str, Path],
+    filmed: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setitem(ranvier_home.environments, "sleap_nn", elsewhere)
     (tmp_path / "two_animals").touch()

@@ -112,7 +112,11 @@ def test_a_single_trial_is_one(tmp_path: Path) -> None:
 def test_the_state_that_was_entered_gives_choice_and_outcome(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.mat", SessionData=bpod_data())
     said = {
-        "columns": {"stimOn_times": "States.Cue", "choice": ["Events.Port1In", "Events.Port3In"], "feedbackType": ["States.Reward", "States.Punish"]},
+        "columns": {
+            "stimOn_times": "States.Cue",
+            "choice": ["Events.Port1In", "Events.Port3In"],
+            "feedbackType": ["States.Reward", "States.Punish"],
+        },
         "values": {
             "choice": {"Events.Port1In": 1, "Events.Port3In": -1, "none": 0},
             "feedbackType": {"States.Reward": 1, "States.Punish": -1, "none": 0},

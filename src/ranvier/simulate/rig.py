@@ -112,8 +112,8 @@ def simulate_session(
     behaviour
         Whether a mouse does IBL's task, with as many trials as fit: Bpod's and the rotary encoder's files.
     analogue_bpod
-        Whether Bpod is on the DAQ's first analogue channel, as on IBL's rigs, with a pulse for each start of a trial, reward and time between
-        two trials; else it is on a digital line, with the starts alone.
+        Whether Bpod is on the DAQ's first analogue channel, as on IBL's rigs, with a pulse for each start of a trial, reward and time
+        between two trials; else it is on a digital line, with the starts alone.
     cameras
         Among ``left``, ``right`` and ``body``: each films the mouse.
     damage

@@ -1,4 +1,5 @@
-"""Scripts that Pythons of other environments run, one a package: VIDEO MODEL FOLDER; each leaves one CSV in FOLDER, as DeepLabCut writes it.
+"""Scripts that Pythons of other environments run, one a package: VIDEO MODEL FOLDER.
 
-They import nothing of Ranvier, and run with any Python that the package runs with.
+Each leaves one CSV in FOLDER, as DeepLabCut writes it. They import nothing of Ranvier, and run with any Python that the
+package runs with.
 """
