@@ -156,6 +156,15 @@ def test_movements_are_found_where_they_are() -> None:
     assert np.isnan(first[2])
 
 
+def test_of_equally_fast_samples_the_first_is_the_fastest() -> None:
+    times = np.arange(0, 3, 0.001)
+    position = np.interp(times, [0, 1, 2, 3], [0, 0, 2, 2])
+    rng = np.random.default_rng(0)
+    found = [wheel_trace.find_moves(Wheel(times, position + rng.normal(0, 1e-12, times.size))).peak_velocity_times for _ in range(5)]
+    assert np.ptp(found) == 0
+    assert 1.0 < found[0][0] < 1.02
+
+
 def test_frames_get_their_ttls() -> None:
     ttls = np.arange(100) / 60
     counter = np.delete(np.arange(100), [20, 50, 51, 52, 53, 54]).astype(float)
