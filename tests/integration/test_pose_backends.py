@@ -117,11 +117,14 @@ def test_several_animals_in_what_comes_out_are_refused(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setitem(ranvier_home.environments, "sleap_nn", elsewhere)
-    (tmp_path / "two_animals").touch()
+    (tmp_path / "animals").write_text("2")
     (tmp_path / "training_config.yaml").write_text((models["sleap_nn"] / "training_config.yaml").read_text())
     outcome = run_task(pose_sleap_nn, filmed, "left", model=str(tmp_path))
     assert outcome.status == "Errored"
     assert "finds 2 animals" in outcome.reason
+    (tmp_path / "animals").write_text("0")
+    assert run_task(pose_sleap_nn, filmed, "left", model=str(tmp_path)).status == "Complete"
+    assert not pose.read(filmed.path / "alf/_ibl_leftCamera.sleap.pqt").likelihood.any()
 
 
 def test_an_absent_environment_is_said_at_planning_and_an_absent_model_leaves_the_task_out(ranvier_home: Settings, filmed: Session) -> None:

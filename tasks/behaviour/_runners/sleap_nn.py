@@ -15,7 +15,8 @@ def main(video: str, model: str, folder: str) -> None:
         sys.exit(f"{model} finds {places.shape[1]} animals in {video}; use a model of one animal")
     names = [node.name for node in labels.skeletons[0].nodes]
     table = np.full((len(labels.videos[0]), len(names), 3), np.nan)
-    table[: len(places)] = places[:, 0]
+    if places.shape[1]:
+        table[: len(places)] = places[:, 0]
     table[..., 2] = np.nan_to_num(table[..., 2])
     heads = [
         ["scorer", *["sleap_nn"] * 3 * len(names)],

@@ -22,4 +22,5 @@ class Labels:
 
 def predict(source, *, model_paths=None):
     (model,) = model_paths
-    return Labels(stand_in.count_frames(source), n_animals=2 if (Path(model) / "two_animals").exists() else 1)
+    animals = Path(model) / "animals"
+    return Labels(stand_in.count_frames(source), n_animals=int(animals.read_text()) if animals.exists() else 1)
