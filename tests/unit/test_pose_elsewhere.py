@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -61,6 +62,16 @@ def test_a_table_of_deeplabcut_is_read(tmp_path: Path) -> None:
     assert found.keypoints == ("nose",)
     np.testing.assert_array_equal(found.of("nose"), [[1.5, 2.5], [np.nan, np.nan], [3, 4]])
     np.testing.assert_array_equal(found.likelihood[:, 0], [0.9, 0, 1])
+
+
+def test_a_table_as_the_packages_themselves_write_it_is_read(tmp_path: Path) -> None:
+    names = ["scorer", "bodyparts", "coords"]
+    columns = pd.MultiIndex.from_product([["net"], ["nose", "tail"], ["x", "y", "likelihood"]], names=names)
+    values = np.random.default_rng(0).uniform(0, 1, (20, 6))
+    pd.DataFrame(values, columns=columns).to_csv(tmp_path / "a.csv")
+    found = read_csv(tmp_path / "a.csv")
+    assert found.keypoints == ("nose", "tail")
+    np.testing.assert_allclose(found.table().to_numpy(), values, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ from pathlib import Path
 import stand_in
 
 
-def analyze_videos(
-    config, videos, video_extensions=None, shuffle=1, trainingsetindex=0, save_as_csv=False, destfolder=None, **torch_kwargs
-):
+def analyze_videos(config, videos, video_extensions=None, shuffle=1, save_as_csv=False, destfolder=None, **torch_kwargs):
     if shuffle != 1:
         raise FileNotFoundError(f"Snapshot of shuffle {shuffle} not found!")
     assert Path(config).name == "config.yaml"
