@@ -33,7 +33,7 @@ def keypoints(backend: Backend, folder: Path) -> tuple[str, ...]:
         (LIGHTNING_POSE, {"data": {"keypoint_names": ["a"], "view_names": ["top", "side"]}}, r"views top, side .*one camera"),
         (LIGHTNING_POSE, {"data": {}}, "no configuration of lightning-pose: KeyError"),
         (SLEAP_NN, {"model_config": {"head_configs": {"single_instance": None, "bottomup": {}}}}, r"bottomup model .*one animal"),
-        (SLEAP_NN, {"model_config": {"head_configs": {"single_instance": {}, "centroid": {}}}}, "single_instance/centroid model"),
+        (SLEAP_NN, {"model_config": {"head_configs": {"single_instance": {}, "centroid": {}}}}, "centroid/single_instance model"),
         (SLEAP_NN, {"model": {}}, "no configuration of sleap-nn: KeyError"),
         (DEEPLABCUT, ["a"], "holds list, not a mapping"),
     ],
