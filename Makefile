@@ -10,7 +10,7 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 env: $(STAMP)
 
 $(STAMP): EXTRAS := ephys,behaviour,postgres,dev
-$(DEMO): EXTRAS := ephys
+$(DEMO): EXTRAS := ephys,behaviour
 
 $(STAMP) $(DEMO):
 	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -261,7 +261,8 @@ class Attempt:
     def _run_child(self, lease: Lease, files: dict[str, list[Path]], scratch: Path) -> Ended:
         there = gpus.visible(self.settings.cluster.gpu)
         with gpus.hold(self.order.gpu, there, self.settings.work_folder / "gpus", stop=lease.why_stop) as held:
-            child = Child(self.order.interpreter, self._child_spec(files, scratch), self.log_path, self._environment(scratch, held))
+            interpreter = None if self.order.tool else self.order.interpreter
+            child = Child(interpreter, self._child_spec(files, scratch), self.log_path, self._environment(scratch, held))
             lease.child = child
             return child.run(self.order.timeout_s, lambda: lease.why_stop() or self._takes_too_much(child))
 
@@ -279,6 +280,7 @@ class Attempt:
             "staging": str(scratch / "staging"),
             "cpu": order.cpu,
             "gpu": order.gpu,
+            "tool": (order.interpreter or "") if order.tool else "",
         }
         return {"reference": order.reference, "file": order.file, "task": order.task, "version": order.version, "job": job}
 

@@ -21,6 +21,9 @@ PER = ("session", "probe", "camera", "fov", "protocol")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"{(\w+)}")
 
+#: Says in words why a task is left out, from what the description says of the device and the task's parameters; nothing where it is not.
+LeftOut = Callable[[dict[str, Any], dict[str, Any]], str]
+
 
 class DeclarationError(RanvierError):
     """A task is declared in a way that cannot work; the message names the task, the reason and the mend."""
@@ -133,11 +136,18 @@ class Task:
     packages: tuple[str, ...]
     priority: int
     retries: Retries = field(default_factory=Retries)
+    left_out: LeftOut | None = None
+    tool: str | None = None
     source: str = ""  #: the distribution that brought it; filled in by discovery
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Call the function as it was written: ``task(job, **parameters)``."""
         return self.function(*args, **kwargs)
+
+    @property
+    def environment(self) -> str | None:
+        """Name of the other Python environment that it runs in or starts a program in; None for none."""
+        return self.python or self.tool
 
     @property
     def reference(self) -> str:
@@ -212,9 +222,11 @@ def task(
     outputs: list[Output] | tuple[Output, ...] = (),
     resources: Resources | None = None,
     python: str | None = None,
+    tool: str | None = None,
     packages: tuple[str, ...] = (),
     priority: int = 50,
     retries: Retries | None = None,
+    left_out: LeftOut | None = None,
     name: str | None = None,
 ) -> _Decorator:
     """Declare a function as a task.
@@ -233,12 +245,18 @@ def task(
         What one instance needs.
     python
         Name of another Python environment of the lab server (``[environments]`` of its settings) to run in.
+    tool
+        Name of such an environment in which the task, which itself runs in Ranvier's, starts a program: ``job.tool`` is its interpreter.
     packages
-        Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result.
+        Distributions whose versions are part of the identity, such as ``("spikeinterface",)``: another version means another result. They
+        are those of the other environment, where the task names one.
     priority
         Higher goes first where resources are short.
     retries
         How often it is tried again after a failure that may pass, and what a try after running out of memory changes.
+    left_out
+        Called while a session is planned, with what the description says of the device and with the parameters; what it returns is why
+        the task is left out there, in words, and nothing where it is to run.
     name
         Name of the task; the function's own when omitted.
 
@@ -261,9 +279,11 @@ def task(
             outputs=tuple(outputs),
             resources=resources or Resources(),
             python=python,
+            tool=tool,
             packages=tuple(packages),
             priority=priority,
             retries=retries or Retries(),
+            left_out=left_out,
         )
     )
 
@@ -290,6 +310,8 @@ def _check(declared: Task) -> None:
         raise DeclarationError(f"{where}: per={declared.per!r} is unknown; use one of {', '.join(PER)}")
     if not declared.outputs:
         raise DeclarationError(f"{where}: declares no output; a task without outputs cannot be judged, add outputs=[Output(...)]")
+    if declared.python and declared.tool:
+        raise DeclarationError(f"{where}: python={declared.python!r} and tool={declared.tool!r}: give one of them")
     if not list(inspect.signature(declared.function).parameters):
         raise DeclarationError(f"{where}: its function takes no argument; the first must be the job")
     for parameter in _parameters(declared.function).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from ranvier.errors import RanvierError
 from ranvier.ports import port_near
 from ranvier.session import Session, locate
 from ranvier.settings import PortSettings, Settings, home_folder, load
-from ranvier.simulate import Score, score, simulate_session
+from ranvier.simulate import Score, score, score_behaviour, score_cells, score_film, simulate_session
+from ranvier.simulate.truth import FOLDER as TRUTH
 
-LAB, SUBJECT, DAY, PROBE = "demolab", "demo_mouse", "2026-01-15", "probe00"
+LAB, SUBJECT, DAY = "demolab", "demo_mouse", "2026-01-15"
+PROBES, CAMERAS, FOV = ("probe00", "probe01"), ("left", "right"), "FOV_00"
 #: The recording that shared tests and documentation quote: 64 channels for 60 s with 20 neurons.
 RECORDING: dict[str, Any] = {"n_channels": 64, "n_units": 20, "duration_s": 60.0, "seed": 0}
 _CONFIG = """\
@@ -100,8 +103,9 @@ def record(settings: Settings, advance: Advance) -> tuple[Session, bool]:
     if session.path.exists():
         return session, False
     session.path.parent.mkdir(parents=True, exist_ok=True)
+    devices: dict[str, Any] = {"probes": PROBES, "cameras": CAMERAS, "behaviour": True, "fovs": [FOV] if with_suite2p() else []}
     with tempfile.TemporaryDirectory(dir=settings.home, prefix="rig-") as rig:
-        made = simulate_session(Path(rig) / LAB / "Subjects", SUBJECT, DAY, 1, probes=[PROBE], progress=advance, **RECORDING)
+        made = simulate_session(Path(rig) / LAB / "Subjects", SUBJECT, DAY, 1, progress=advance, **devices, **RECORDING)
         made.path.rename(session.path)
     return session, True
 
@@ -128,13 +132,38 @@ def follow(settings: Settings, database: Database, session: Session, *, new: boo
     return runs.await_end(settings, flow_run, lambda: advance(database.tasks(eid)))[1]
 
 
-def result(session: Session, settings: Settings) -> tuple[Score, str]:
-    """How many of the true neurons were found, and the sorter that found them."""
+def with_suite2p() -> bool:
+    """Whether suite2p is installed, so that the session has a field of view: it is 6 GB, which no demo should fetch unasked."""
+    return importlib.util.find_spec("suite2p") is not None
+
+
+def found(session: Session, settings: Settings) -> dict[str, str]:
+    """How much of each truth about the session was found, in words, by what it is about."""
+    words = {}
+    for name in sorted(path.stem for path in (session.path / TRUTH).glob("*.npz")):
+        if name == "behaviour":
+            words[name] = str(score_behaviour(session.path))
+        elif name.endswith("Camera"):
+            words[name] = str(score_film(session.path, name.removesuffix("Camera")))
+        else:
+            words[name] = str(score_cells(session.path, name) if name == FOV else result(session, settings, name))
+    if FOV not in words:
+        adds = f"{sys.executable} -m pip install 'ranvier[imaging]'"
+        words[FOV] = f"not simulated, as suite2p was not installed; {adds} adds it (6 GB), for a demo in another home"
+    return words
+
+
+def result(session: Session, settings: Settings, probe: str = PROBES[0]) -> Score:
+    """How many of a probe's true neurons were found."""
+    return score(session.path, probe, sorter_of(settings))
+
+
+def sorter_of(settings: Settings) -> str:
+    """The sorter that the lab has chosen."""
     from ranvier.plugins import registry
 
     task = registry().get("spike_sorting")
-    sorter = str(task.validated(settings.task(task.name).parameters)["sorter"])
-    return score(session.path, PROBE, sorter), sorter
+    return str(task.validated(settings.task(task.name).parameters)["sorter"])
 
 
 def load_with_one(settings: Settings, sorter: str) -> Loaded:
@@ -172,7 +201,7 @@ def one_code(settings: Settings, sorter: str) -> str:
             f'url, password = "{settings.database_url}", open("{settings.home}/secrets/admin_password").read()',
             f"one.params.save({server}, url)  # once: from where files are downloaded",
             'one = ONE(base_url=url, username="admin", password=password, silent=True)',
-            f'spikes = one.load_object(one.search(subject="{SUBJECT}")[0], "spikes", collection="alf/{PROBE}/{sorter}")',
+            f'spikes = one.load_object(one.search(subject="{SUBJECT}")[0], "spikes", collection="alf/{PROBES[0]}/{sorter}")',
         ]
     )
 

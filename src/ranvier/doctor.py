@@ -16,6 +16,7 @@ from ranvier import dialect, plugins, settings
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.declare import DeclarationError
 from ranvier.finding import Finding
+from ranvier.instances import make_instance
 from ranvier.reconcile import differences
 from ranvier.services import services
 from ranvier.settings import Settings, SettingsError
@@ -122,7 +123,8 @@ def _tasks(read: Settings) -> Iterator[Finding]:
 
 
 def _environments(read: Settings) -> Iterator[Finding]:
-    named = {each.python: each.name for each in plugins.registry().values() if each.python}
+    everywhere = [make_instance(each, "", {}, read) for each in plugins.registry().values() if read.task(each.name).enabled]
+    named = {name: each.task.name for each in everywhere if (name := each.task.environment) and not each.left_out}
     for name in sorted({*named, *read.environments}):
         where = read.environments.get(name)
         if where is None:

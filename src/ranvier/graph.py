@@ -55,7 +55,7 @@ def refuse_ambiguous(instances: list[Instance]) -> None:
 
 
 def applicable(session: Session, instances: list[Instance]) -> tuple[list[Instance], dict[str, str]]:
-    """Keep the instances whose inputs are there or can be made.
+    """Keep the instances that their task does not leave out, and whose inputs are there or can be made.
 
     An input among a device's raw data counts as applicable even when it is missing: the description says that it was recorded, so
     that its absence is an error to show, not a task to leave out.
@@ -65,7 +65,8 @@ def applicable(session: Session, instances: list[Instance]) -> tuple[list[Instan
     list of Instance, dict
         Those that apply, and for each of the others the reason by its name.
     """
-    left_out: dict[str, str] = {}
+    left_out = {instance.name: instance.left_out for instance in instances if instance.left_out}
+    instances = [instance for instance in instances if not instance.left_out]
     while True:
         producers = Producers(instances)
         missing = {instance.name: item for instance in instances for item in instance.inputs if _lacks(session, instance, item, producers)}

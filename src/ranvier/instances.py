@@ -31,13 +31,15 @@ class Instance:
     values
         What the placeholders were filled with.
     interpreter
-        Python interpreter of the environment that the task names; None for this one.
+        Python interpreter of the environment that the task names; None where it names none.
     parents
         Names of the instances whose outputs it reads; filled in by the plan.
     gates
         For parents whose QC matters the worst outcome with which it runs; filled in by the plan.
     level
         Length of the longest way to it from an instance without parents.
+    left_out
+        Why the task itself has no use for this device, empty where it has.
     refused
         Why it cannot run at all, whatever its parents do; empty where it can.
     displaced
@@ -58,6 +60,7 @@ class Instance:
     parents: list[str] = field(default_factory=list)
     gates: dict[str, str] = field(default_factory=dict)
     level: int = 0
+    left_out: str = ""
     refused: str = ""
     displaced: bool = False
 
@@ -93,6 +96,7 @@ def make_instance(task: Task, device: str, description: dict[str, Any], settings
     instance.retries = task.retries if times is None else replace(task.retries, times=times)
     try:
         instance.parameters = task.validated(settings.task(task.name).parameters)
+        instance.left_out = _why_left_out(task, description, instance.parameters)
         instance.resources = resources_for(task, settings)
         instance.interpreter = interpreter_for(task, settings)
     except DeclarationError as error:
@@ -104,6 +108,14 @@ def make_instance(task: Task, device: str, description: dict[str, Any], settings
     instance.inputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.inputs)
     instance.outputs = tuple(replace(item, pattern=fill(item.pattern, instance.values)) for item in task.outputs)
     return instance
+
+
+def _why_left_out(task: Task, description: dict[str, Any], parameters: dict[str, Any]) -> str:
+    try:
+        return task.left_out(description, parameters) if task.left_out else ""
+    except Exception as error:  # a plugin's own code: its mistake holds its task, not the plans of the lab
+        told = f"task {task.name}: whether it is left out cannot be told: {type(error).__name__}: {error}"
+        raise DeclarationError(told, "mend the function that it was declared with") from error
 
 
 def resources_for(task: Task, settings: Settings) -> Resources:
@@ -124,23 +136,23 @@ def resources_for(task: Task, settings: Settings) -> Resources:
 
 
 def interpreter_for(task: Task, settings: Settings) -> str | None:
-    """The Python interpreter of the environment that a task names, None for this one.
+    """The Python interpreter of the environment that a task names, None where it names none.
 
     Raises
     ------
     DeclarationError
         If this machine's settings have no such environment, or its interpreter is not there.
     """
-    if task.python is None:
+    if task.environment is None:
         return None
-    interpreter = settings.environments.get(task.python)
+    interpreter = settings.environments.get(task.environment)
     if interpreter is None:
         raise DeclarationError(
-            f"task {task.name} runs in the Python environment {task.python!r}, which this server does not have",
-            f'add it to config.toml: [environments] {task.python} = "/path/to/bin/python"',
+            f"task {task.name} wants the Python environment {task.environment!r}, which this server does not have",
+            f'add it to config.toml: [environments] {task.environment} = "/path/to/bin/python"',
         )
     if not Path(interpreter).expanduser().is_file():
         raise DeclarationError(
-            f"the Python environment {task.python!r} of task {task.name} is not there: {interpreter}", "mend [environments]"
+            f"the Python environment {task.environment!r} of task {task.name} is not there: {interpreter}", "mend [environments]"
         )
     return str(Path(interpreter).expanduser())

@@ -45,6 +45,8 @@ class Job:
         Where outputs are written before they are checked and moved into the session; use `output` or `save`.
     cpu, gpu
         Cores and GPUs that this attempt may use.
+    tool
+        Python interpreter of the environment that the task names as its ``tool``; empty where it names none.
     log
         Logger; what it writes shows in the attempt's log and in Prefect.
     """
@@ -60,6 +62,7 @@ class Job:
     staging: Path
     cpu: int = 1
     gpu: float = 0
+    tool: str = ""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("ranvier.task"))
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     figures: list[dict[str, str]] = field(default_factory=list)

@@ -30,6 +30,8 @@ class Order:
         Id of the task's row, name of the instance, and the name as it stands in file names.
     task, version, reference, file, interpreter, packages
         The task: how to import it, in which Python environment, and whose versions count.
+    tool
+        Whether the task runs in Ranvier's own environment and is handed the interpreter.
     device, description, parameters, values
         What the `Job` gets.
     inputs, outputs
@@ -62,6 +64,7 @@ class Order:
     reference: str
     file: str
     interpreter: str | None
+    tool: bool
     packages: list[str]
     device: str
     description: dict[str, Any]
@@ -106,6 +109,7 @@ def make_order(instance: Instance, session: Session, settings: Settings, *, eid:
         reference=task.reference,
         file=inspect.getsourcefile(task.function) or "",
         interpreter=instance.interpreter,
+        tool=task.tool is not None,
         packages=list(task.packages),
         device=instance.device,
         description=instance.description,

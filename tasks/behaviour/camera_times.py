@@ -22,7 +22,7 @@ DROPPED_PASS, DROPPED_WARNING = 0.001, 0.01
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="camera",
     inputs=[
         Input(VIDEO, required=False),

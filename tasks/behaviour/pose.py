@@ -14,7 +14,7 @@ from ranvier.tasks.behaviour.bpod import BehaviourError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of any back end: ``onnx`` is Ranvier's, ``dlc`` and ``lightningPose`` are IBL's names.
+#: Of any back end: ``onnx`` is Ranvier's, ``dlc`` and ``lightningPose`` are IBL's names, ``sleap`` is in their manner.
 POSE = "alf/_ibl_{camera}Camera.{backend}.pqt"
 COLUMNS = ("x", "y", "likelihood")
 #: From this likelihood on a keypoint counts as seen.
@@ -64,6 +64,11 @@ class Pose:
 
         values = np.dstack([self.xy, self.likelihood]).astype(np.float32).reshape(len(self), -1)
         return pd.DataFrame(values, columns=[f"{name}_{column}" for name in self.keypoints for column in COLUMNS])
+
+
+def not_chosen(task: str) -> str:
+    """Why a task makes no pose as long as nobody has chosen a model for it."""
+    return f"no pose model is chosen; `model` of [tasks.{task}] in config.toml names one"
 
 
 def read(path: Path) -> Pose:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
 from ranvier.tasks.behaviour import pose_model, video
-from ranvier.tasks.behaviour.pose import SEEN, Pose
+from ranvier.tasks.behaviour.pose import SEEN, Pose, not_chosen
+from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.video import VIDEO, Video, VideoError
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ FOUND = "alf/_ibl_{camera}Camera.onnx.pqt"
 BLACK = 5.0
 
 
+def no_model(description: dict[str, Any], parameters: dict[str, Any]) -> str:
+    """Why a camera gets no pose: nobody has chosen a model, and the one that comes with Ranvier knows simulated mice only."""
+    if parameters["model"] or description.get("simulated"):
+        return ""
+    return not_chosen("pose_estimation")
+
+
 @task(
     version="1.0.0",
     per="camera",
@@ -31,6 +39,7 @@ BLACK = 5.0
     resources=Resources(cpu=1, memory_gb=2, timeout_s=7200, timeout_per_gb_s=14400),
     packages=("av", "numpy", "onnxruntime"),
     priority=50,
+    left_out=no_model,
 )
 def pose_estimation(job: Job, model: str = "") -> None:
     """Where the keypoints are in every frame of a camera's video, by an ONNX model.
@@ -40,16 +49,18 @@ def pose_estimation(job: Job, model: str = "") -> None:
     job
         The job.
     model
-        Path of the ONNX file, in which ``{camera}`` stands for the camera's name; its sidecar lies beside it. Without one, the model that
-        comes with Ranvier, which knows simulated mice only.
+        Path of the ONNX file, in which ``{camera}`` stands for the camera's name; its sidecar lies beside it. Without one, a camera that
+        the description says is ``simulated`` gets the model that comes with Ranvier, which knows simulated mice only, and any other none.
 
     Raises
     ------
     PoseModelError
-        If the model or its sidecar cannot be used, or is one of several animals or views.
+        If no model is chosen, or if the model or its sidecar cannot be used, or is one of several animals or views.
     VideoError
         If the video cannot be decoded, or is black.
     """
+    if reason := no_model(job.description, {"model": model}):
+        raise PoseModelError(reason)
     found = video.inspect(video.of_job(job))
     used = pose_model.open_model(model_path(model, job.device), job.cpu, (found.height, found.width))
     places = estimate(found, used, job.progress)

@@ -113,12 +113,10 @@ def _of_sleap(file: Path, content: dict[str, Any]) -> Sidecar:
 
 def _of_lightning_pose(file: Path, content: dict[str, Any]) -> Sidecar:
     """Heatmaps are distributions, and cells stand for the first of their pixels."""
-    data, size = content["data"], content["data"]["image_resize_dims"]
-    if len(data.get("view_names") or ()) > 1:
-        raise PoseModelError(f"{file}: a model of the views {', '.join(data['view_names'])}", SINGLE)
+    keypoints, size = of_one_view(file, content), content["data"]["image_resize_dims"]
     mean, std = IMAGENET
     return Sidecar(
-        tuple(data["keypoint_names"]),
+        keypoints,
         mean=mean,
         std=std,
         size=(size["height"], size["width"]),
@@ -126,6 +124,20 @@ def _of_lightning_pose(file: Path, content: dict[str, Any]) -> Sidecar:
         sums_to_one=True,
         about=f"lightning-pose, {content['model']['model_type']}",
     )
+
+
+def of_one_view(file: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    """Keypoints of a model of lightning-pose, by its ``config.yaml``.
+
+    Raises
+    ------
+    PoseModelError
+        If it is a model of several views.
+    """
+    data = content["data"]
+    if len(data.get("view_names") or ()) > 1:
+        raise PoseModelError(f"{file}: a model of the views {', '.join(data['view_names'])}", SINGLE)
+    return tuple(data["keypoint_names"])
 
 
 def _check(file: Path, sidecar: Sidecar) -> None:

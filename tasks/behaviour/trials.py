@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.behaviour import bpod, daq
+from ranvier.tasks.behaviour import bpod, daq, plain_trials
 from ranvier.tasks.behaviour.bpod import TASK_DATA, TASK_SETTINGS, BehaviourError
 from ranvier.tasks.behaviour.daq import DAQ
 from ranvier.tasks.behaviour.encoder import EVENTS, POSITIONS
@@ -19,21 +20,22 @@ if TYPE_CHECKING:
 
     from ranvier.tasks.behaviour.wheel_trace import Wheel
 
-CSV = "{collection}/*.csv"
+#: What a protocol with ``columns`` may be read from.
+PLAIN = tuple(f"{{collection}}/*{suffix}" for suffix in plain_trials.SUFFIXES)
 TABLE = "{alf}/_ibl_trials.table.pqt"
 #: Kept beside the table; which of them there are depends on the rig and its version.
 BESIDE = ("goCueTrigger_times", "stimOnTrigger_times", "stimOffTrigger_times", "stimOff_times", "quiescencePeriod", "included", "repNum")
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="protocol",
     inputs=[
         Input(TASK_DATA, required=False),
         Input(TASK_SETTINGS, required=False),
         Input(EVENTS, required=False),
         Input(POSITIONS, required=False),
-        Input(CSV, required=False),
+        *(Input(pattern, required=False) for pattern in PLAIN),
         Input(DAQ, required=False),
     ],
     outputs=[Output(TABLE, at_least=1), *(Output(f"{{alf}}/_ibl_trials.{name}.npy", required=False) for name in BESIDE)],
@@ -44,20 +46,16 @@ BESIDE = ("goCueTrigger_times", "stimOnTrigger_times", "stimOffTrigger_times", "
 def trials(job: Job) -> None:
     """Table of the trials, quality checks of the task, and psychometric and chronometric curves.
 
-    A protocol whose description has ``columns`` is read from its CSV; any other is an IBL protocol.
+    A protocol whose description has ``columns`` is read from its table, Bpod's ``.mat`` or pyControl's log; any other is an IBL protocol.
 
     Raises
     ------
     BehaviourError
         If the trials cannot be read. A wheel that cannot be read only leaves ``firstMovement_times`` empty and fails its check.
     """
-    from ranvier.tasks.behaviour import behaviour_figures, performance, plain_trials
+    from ranvier.tasks.behaviour import behaviour_figures, performance
 
-    if job.description.get("columns"):
-        table = plain_trials.read(job.files(CSV), job.description, job.session_path / job.values["collection"])
-        job.save(TABLE, table)
-    else:
-        table = _from_bpod(job)
+    table = _from_plain(job) if job.description.get("columns") else _from_bpod(job)
     job.qc("n_trials", len(table), "PASS" if len(table) >= performance.FEW_TRIALS else "WARNING")
     did = performance.assess(table)
     for name, value in did.values.items():
@@ -65,6 +63,24 @@ def trials(job: Job) -> None:
     if did.curve is not None:
         figure = behaviour_figures.performance(did, title=f"{job.device}: performance")
         job.figure("performance", figure, "Choices and reaction times by contrast, with the fitted psychometric function; trials over time")
+
+
+def _from_plain(job: Job) -> pd.DataFrame:
+    folder: Path = job.session_path / job.values["collection"]
+    found = plain_trials.read([path for pattern in PLAIN for path in job.files(pattern)], job.description, folder)
+    table = found.table
+    if found.bpod_starts is not None:
+        clock = daq.clock_of(found.bpod_starts, daq.of_job(job), found.path) or np.asarray
+        job.qc("clock", "Bpod" if clock is np.asarray else "DAQ")
+        table = on_clock(table, clock)
+    job.save(TABLE, table)
+    return table
+
+
+def on_clock(table: pd.DataFrame, clock: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
+    """A table of trials with its times on another clock."""
+    timed = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    return table.assign(**{name: clock(table[name].to_numpy()) for name in timed})
 
 
 def _from_bpod(job: Job) -> pd.DataFrame:
@@ -81,8 +97,7 @@ def _from_bpod(job: Job) -> pd.DataFrame:
         job.qc(check.name, check.value, check.outcome)
     clock = daq.bpod_clock(data, daq.of_job(job)) or np.asarray
     job.qc("clock", "Bpod" if clock is np.asarray else "DAQ")
-    timed = [name for name in found.table if name.endswith("_times") or name.startswith("intervals")]
-    table = found.table.assign(**{name: clock(found.table[name].to_numpy()) for name in timed})
+    table = on_clock(found.table, clock)
     job.save(TABLE, table)
     for name, values in found.extra.items():
         job.save(f"{{alf}}/_ibl_trials.{name}.npy", clock(values) if name.endswith("_times") else values)

@@ -17,7 +17,7 @@ FASTEST = "{alf}/_ibl_wheelMoves.peakVelocity_times.npy"
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="protocol",
     inputs=[Input(TASK_DATA), Input(TASK_SETTINGS, required=False), Input(EVENTS), Input(POSITIONS), Input(DAQ, required=False)],
     outputs=[Output(TIMESTAMPS, at_least=2), Output(POSITION, at_least=2), Output(INTERVALS), Output(AMPLITUDE), Output(FASTEST)],

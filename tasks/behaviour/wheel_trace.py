@@ -25,6 +25,8 @@ MOVED, ONSET = 8.0, 1.5
 #: A movement of a trial counts from here, rad: about a third of the way to the threshold.
 LARGE_RAD = 0.1
 MIN_QUIESCENCE_S = 0.2
+#: Speeds that differ by this part of them are the same.
+SAME_SPEED = 1e-6
 #: Part of the trials with a response that may lack wheel samples on the way to it.
 MISSING = 0.1
 
@@ -103,7 +105,7 @@ def find_moves(wheel: Wheel) -> Moves:
     starts, stops = _apart(times, starts, stops)
     speed = np.abs(convolve(np.diff(position, prepend=0.0), gaussian(10, 1.8), mode="same"))
     amplitudes = [position[a + np.abs(position[a:b] - position[a]).argmax()] - position[a] for a, b in zip(starts, stops, strict=True)]
-    fastest = np.array([a + speed[a:b].argmax() for a, b in zip(starts, stops, strict=True)], dtype=int)
+    fastest = np.array([a + _fastest(speed[a:b]) for a, b in zip(starts, stops, strict=True)], dtype=int)
     return Moves(np.column_stack([times[starts], times[stops]]), np.array(amplitudes, dtype=float), times[fastest])
 
 
@@ -164,6 +166,11 @@ def _check_covers(wheel: Wheel, task: TaskData, path: Path) -> None:
             f"it ends at {wheel.times[-1]:.1f} s of {task.ends[-1]:.1f} s",
             "the file was cut off, or is another session's; copy it from the rig again",
         )
+
+
+def _fastest(speed: np.ndarray) -> int:
+    """The first sample that is as fast as any: the wheel moves in counts, so that many are, and rounding must not choose among them."""
+    return int(np.argmax(speed >= speed.max() * (1 - SAME_SPEED)))
 
 
 def _count(position: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The main job on a whole lab server: real recordings in, units that ONE loads out; a broken probe beside a good one; a lab's plugin."""
+"""The main job on a whole lab server: recordings in, units that ONE loads out; a mouse at its task; a broken probe beside a good one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from ranvier import demo, prefect_api
 from ranvier.client import Database
 from ranvier.session import Session, locate
 from ranvier.settings import Settings
-from ranvier.simulate import simulate_session
+from ranvier.simulate import score_behaviour, score_cells, score_film, simulate_session
 from ranvier.supervisor import running
 
 pytestmark = pytest.mark.heavy
 SMALL: dict[str, Any] = {"n_channels": 32, "n_units": 8, "duration_s": 20.0, "seed": 1}
 OURS = ("raw_registration", "raw_ephys_qc", "spike_sorting", "unit_metrics")
+OF_A_CAMERA = ("video_compression", "camera_times", "camera_qc", "pose_estimation", "pose_qc", "pose_features", "motion_energy")
+OF_A_FOV = ("raw_imaging_registration", "suite2p", "raw_imaging_compression")
+PROTOCOL = "_iblrig_tasks_biasedChoiceWorld_00"
 
 
 @dataclass
@@ -102,7 +105,7 @@ def test_every_task_completes_and_the_lab_plugins_task_ran_by_itself(whole):
 
 def test_eight_in_ten_true_units_are_found(server, whole):
     session, _ = whole
-    found, _ = demo.result(session, server.settings)
+    found = demo.result(session, server.settings)
     assert found.n_found >= 0.8 * found.n_units
 
 
@@ -123,6 +126,50 @@ def test_the_session_has_qc_insertion_and_figures(server, whole):
     figures = [figure["path"] for attempt in attempts for figure in attempt["figures"] or []]
     assert len(figures) >= 3
     assert all((session.path / path).stat().st_size > 10_000 for path in figures)
+
+
+@pytest.fixture(scope="module")
+def behaving(server) -> tuple[Session, dict[str, dict[str, Any]]]:
+    """A mouse at its task before two cameras, and below a microscope where suite2p is installed, from the rig to the last task."""
+    fovs = [demo.FOV] if demo.with_suite2p() else []
+    session = server.arrives("behaving", probes=(), cameras=demo.CAMERAS, behaviour=True, fovs=fovs, duration_s=60.0)
+    devices = [(OF_A_CAMERA, demo.CAMERAS), (("trials", "wheel"), (PROTOCOL,)), (OF_A_FOV, fovs)]
+    return session, server.settled(session, {f"{name}[{each}]" for names, of in devices for name in names for each in of})
+
+
+def test_every_task_of_behaviour_completes_at_once_and_its_datasets_are_registered(server, behaving):
+    session, rows = behaving
+    assert {(row["status"], row["attempt"]) for row in rows.values()} == {("Complete", 1)}
+    registered = {item["name"] for item in server.database._get(f"/datasets?session={server.database.find_session(session)['id']}")}
+    of_cameras = {f"_ibl_{camera}Camera.{name}" for camera in demo.CAMERAS for name in ("times.npy", "onnx.pqt", "features.pqt")}
+    assert {"_ibl_trials.table.pqt", "_ibl_wheel.position.npy", "_ibl_wheelMoves.intervals.npy"} | of_cameras <= registered
+
+
+def test_every_trial_and_the_whole_wheel_are_found(behaving, record_property):
+    found = score_behaviour(behaving[0].path)
+    record_property("behaviour", str(found))
+    assert found.n_found == found.n_trials == found.n_rows > 10
+    assert found.feedback_ms < 0.2
+    assert found.wheel_rad < 0.05
+
+
+@pytest.mark.parametrize("camera", demo.CAMERAS)
+def test_the_keypoints_are_found_to_a_pixel(behaving, record_property, camera):
+    found = score_film(behaving[0].path, camera)
+    record_property(camera, str(found))
+    assert found.median_px < 1.0
+    assert found.most_px < 3.0
+    assert found.seen > 0.97
+    assert found.made_up < 0.05
+
+
+@pytest.mark.skipif(not demo.with_suite2p(), reason="suite2p is not installed: pip install 'ranvier[imaging]'")
+def test_the_cells_are_found(behaving, record_property):
+    found = score_cells(behaving[0].path, demo.FOV)
+    record_property(demo.FOV, str(found))
+    assert found.recall >= 0.9
+    assert found.precision >= 0.9
+    assert found.trace_correlation > 0.8
 
 
 def test_nobody_asks_prefect_without_signing_in(server):

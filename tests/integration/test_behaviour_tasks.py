@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import mtscomp
 import numpy as np
 import pandas as pd
 import pytest
 from one.alf.io import load_object
 from one.alf.spec import is_valid
-from scipy.io import wavfile
+from scipy.io import savemat, wavfile
 
 from ranvier import acquisition, graph
 from ranvier.client import Database
@@ -23,20 +24,23 @@ from ranvier.instances import fan_out, make_instance
 from ranvier.job import Job
 from ranvier.registration import register
 from ranvier.session import Session
-from ranvier.settings import Settings, load
-from ranvier.simulate import SimulatedSession, simulate_session
+from ranvier.settings import Settings, TaskSettings, load
+from ranvier.simulate import SimulatedSession, SimulationError, score_behaviour, score_film, simulate_session
 from ranvier.simulate.face import KEYPOINTS
 from ranvier.states import Status
+from ranvier.tasks.behaviour import bpod
 from ranvier.tasks.behaviour.audio import AudioError, audio
 from ranvier.tasks.behaviour.bpod import BehaviourError
 from ranvier.tasks.behaviour.camera_qc import camera_qc
 from ranvier.tasks.behaviour.camera_times import camera_times
+from ranvier.tasks.behaviour.daq import DaqError
 from ranvier.tasks.behaviour.encoder import EncoderError
 from ranvier.tasks.behaviour.motion_energy import motion_energy
 from ranvier.tasks.behaviour.pose import PoseError
 from ranvier.tasks.behaviour.pose_estimation import pose_estimation
 from ranvier.tasks.behaviour.pose_features import pose_features
 from ranvier.tasks.behaviour.pose_qc import pose_qc
+from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.trials import trials
 from ranvier.tasks.behaviour.video import VideoError
 from ranvier.tasks.behaviour.video_compression import video_compression
@@ -150,6 +154,23 @@ def test_the_plan_follows_from_the_description(settings: Settings, tmp_path: Pat
     assert not any(each.refused for each in instances)
 
 
+def test_a_real_camera_gets_no_pose_until_a_model_is_chosen(settings: Settings, run: RunTask, tmp_path: Path) -> None:
+    session = Session.parse(simulated(tmp_path, cameras=("left",), duration_s=10.0).path)
+    content = acquisition.read(session).content
+    del content["devices"]["cameras"]["left"]["simulated"]
+    (session.path / acquisition.DESCRIPTION).write_text(json.dumps(content))
+    tasks = [video_compression, camera_times, pose_estimation, pose_qc, pose_features, motion_energy]
+    kept, left_out = graph.applicable(session, fan_out(tasks, acquisition.read(session), settings))
+    assert {each.task.name for each in kept} == {"video_compression", "camera_times"}
+    assert "`model` of [tasks.pose_estimation]" in left_out["pose_estimation[left]"]
+    assert set(left_out) == {f"{name}[left]" for name in ("pose_estimation", "pose_qc", "pose_features", "motion_energy")}
+    with pytest.raises(PoseModelError, match="no pose model is chosen"):
+        run(pose_estimation, session.path, "left")
+    chosen = settings.model_copy(update={"tasks": {"pose_estimation": TaskSettings(parameters={"model": "/models/{camera}.onnx"})}})
+    kept, left_out = graph.applicable(session, fan_out(tasks, acquisition.read(session), chosen))
+    assert (len(kept), left_out) == (len(tasks), {})
+
+
 def test_an_old_session_without_a_description_has_a_protocol(tmp_path: Path) -> None:
     path = simulated(tmp_path, duration_s=10.0).path
     (path / acquisition.DESCRIPTION).unlink()
@@ -199,6 +220,40 @@ def test_without_a_daq_the_clock_is_that_of_bpod(run: RunTask, tmp_path: Path) -
     np.testing.assert_allclose(np.diff(table["intervals_0"]), np.diff(session.behaviour.starts), atol=1e-3)
 
 
+def test_bpod_on_an_analogue_channel_gives_the_clock_of_the_session(run: RunTask, tmp_path: Path) -> None:
+    session = simulated(tmp_path, analogue_bpod=True)
+    did = session.behaviour
+    assert did is not None
+    job = run(trials, session.path)
+    table = pd.read_parquet(job.staging / ALF / "_ibl_trials.table.pqt")
+    assert job.checks["clock"]["value"] == "DAQ"
+    np.testing.assert_allclose(table["intervals_0"], did.starts, atol=2e-4)
+    np.testing.assert_allclose(table["feedback_times"], did.feedback, atol=2e-4)
+    assert run(wheel, session.path).checks["clock"]["value"] == "DAQ"
+
+
+def test_a_compressed_file_of_the_daq_is_read_and_one_that_is_not_whole_is_refused(run: RunTask, tmp_path: Path) -> None:
+    path = simulated(tmp_path, analogue_bpod=True, cameras=("left",), duration_s=20.0).path
+    keep(run(camera_times, path, "left"))
+    before = np.load(path / "alf/_ibl_leftCamera.times.npy")
+    (plain,) = (path / "raw_ephys_data").glob("*.nidq.bin")
+    packed, header = plain.with_suffix(".cbin"), plain.with_suffix(".ch")
+    how = dict(sample_rate=30_000.0, n_channels=2, dtype=np.int16, n_threads=1, check_after_compress=False, quiet=True)
+    mtscomp.compress(plain, packed, header, **how)
+    plain.unlink()
+    job = run(camera_times, path, "left")
+    np.testing.assert_array_equal(np.load(job.staging / "alf/_ibl_leftCamera.times.npy"), before)
+    assert job.checks["source"]["value"] == "TTL"
+    assert run(trials, path).checks["clock"]["value"] == "DAQ"
+    content = packed.read_bytes()
+    packed.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DaqError, match=r"nidq\.cbin cannot be decompressed"):
+        run(camera_times, path, "left")
+    header.unlink()
+    with pytest.raises(DaqError, match=r"nidq\.ch is not there"):
+        run(camera_times, path, "left")
+
+
 def test_trials_of_a_csv(run: RunTask, tmp_path: Path) -> None:
     path = simulated(tmp_path).path
     content = acquisition.read(Session.parse(path)).content
@@ -220,6 +275,24 @@ def test_trials_of_a_csv(run: RunTask, tmp_path: Path) -> None:
     (folder / "maze.csv").write_text("on,side,won\n1.5,up,1\n")
     with pytest.raises(BehaviourError, match="side has up"):
         run(trials, path, "maze_00")
+
+
+def test_trials_of_bpods_matlab_program_are_on_the_clock_of_the_session(run: RunTask, tmp_path: Path) -> None:
+    session = simulated(tmp_path, analogue_bpod=True)
+    did, path = session.behaviour, session.path
+    assert did is not None
+    rig = bpod.read(path / RAW / "_iblrig_taskData.raw.jsonable")
+    cells = np.empty(len(did), dtype=object)
+    cells[:] = [{"States": {"Reward": trial["behavior_data"]["States timestamps"]["reward"][0]}} for trial in rig.trials]
+    (path / "raw_task_data_01").mkdir()
+    savemat(path / "raw_task_data_01/a.mat", {"SessionData": {"TrialStartTimestamp": rig.starts, "RawEvents": {"Trial": cells}}})
+    content = acquisition.read(Session.parse(path)).content
+    content["tasks"] = [{"maze": {"collection": "raw_task_data_01", "columns": {"feedback_times": "States.Reward"}}}]
+    (path / acquisition.DESCRIPTION).write_text(json.dumps(content))
+    job = run(trials, path, "maze_00")
+    assert job.checks["clock"]["value"] == "DAQ"
+    found = pd.read_parquet(job.staging / "alf/task_01/_ibl_trials.table.pqt")["feedback_times"]
+    np.testing.assert_allclose(found, np.where(did.correct, did.feedback, np.nan), atol=2e-4)
 
 
 def test_real_attempts_register_what_they_wrote(run_task: RunAttempt, ranvier_home: Settings, ranvier_database: Database) -> None:
@@ -305,6 +378,33 @@ def test_the_pose_is_the_true_one(posed: dict[str, Job], filmed: SimulatedSessio
     assert np.percentile(error[shown & (found[..., 2] >= 0.5)], 95) < 3.0
     assert ((found[..., 2] >= 0.5) == shown).mean() > 0.97
     assert posed["pose_estimation"].checks["model"] == {"value": "mouse_face.onnx", "outcome": "WARNING"}
+
+
+def test_the_scores_say_how_much_of_the_truth_was_found(
+    posed: dict[str, Job], filmed: SimulatedSession, run: RunTask, tmp_path: Path
+) -> None:
+    keep(run(trials, filmed.path))
+    did, film = score_behaviour(filmed.path), score_film(filmed.path, "left")
+    assert did.n_found == did.n_trials == did.n_rows > 2
+    assert did.feedback_ms < 0.2
+    assert did.wheel_rad < 0.05
+    assert film.median_px < 1.0
+    assert film.seen > 0.97
+    assert film.made_up < 0.05
+    path = tmp_path / "copy"
+    shutil.copytree(filmed.path, path)
+    table = pd.read_parquet(path / ALF / "_ibl_trials.table.pqt")
+    table.assign(choice=-table["choice"]).to_parquet(path / ALF / "_ibl_trials.table.pqt")
+    assert score_behaviour(path).n_found == 0
+    pose = pd.read_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    pose.assign(**{name: pose[name] + 5 for name in pose if name.endswith("_x")}).to_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    assert 4 < score_film(path, "left").median_px < 6
+    pose[:-1].to_parquet(path / "alf/_ibl_leftCamera.onnx.pqt")
+    with pytest.raises(SimulationError, match=r"onnx\.pqt has \d+ rows for \d+ frames"):
+        score_film(path, "left")
+    (path / ALF / "_ibl_wheel.position.npy").unlink()
+    with pytest.raises(SimulationError, match=r"run the task wheel first"):
+        score_behaviour(path)
 
 
 def test_a_good_pose_passes(posed: dict[str, Job]) -> None:

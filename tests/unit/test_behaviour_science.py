@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from ranvier.simulate.mouse import load_behaviour, make_behaviour
-from ranvier.simulate.task_files import write_task
-from ranvier.tasks.behaviour import bpod, encoder, frame_times, performance, wheel_trace
+from ranvier.simulate.task_files import bpod_pulses, write_task
+from ranvier.tasks.behaviour import bpod, daq, encoder, frame_times, performance, wheel_trace
+from ranvier.tasks.behaviour.daq import Daq, DaqError
 from ranvier.tasks.behaviour.encoder import EncoderError
 from ranvier.tasks.behaviour.video import VideoError
 from ranvier.tasks.behaviour.wheel_trace import Wheel
@@ -97,6 +98,43 @@ def test_events_of_another_session_are_refused(tmp_path: Path) -> None:
         wheel_trace.read_wheel(task, events, folders[1] / "_iblrig_encoderPositions.raw.ssv")
 
 
+def test_trials_are_found_among_the_pulses_of_other_protocols(tmp_path: Path) -> None:
+    did = make_behaviour(120, 1)
+    write_task(tmp_path / "task", did, "2026-01-15T12:00:00", set())
+    task = bpod.read(tmp_path / "task" / "_iblrig_taskData.raw.jsonable")
+    before = np.sort(np.random.default_rng(0).uniform(0, 300, 80))
+    pulses = np.concatenate([before, did.starts + 400, did.starts[-1] + 500 + before])
+    clock = daq.bpod_clock(task, Daq(tmp_path, {"bpod": 16}, {16: pulses}, {16: pulses + 0.002}))
+    assert clock is not None
+    np.testing.assert_allclose(clock(task.starts), did.starts + 400, atol=1e-3)
+    others = np.concatenate([before, before + 500])
+    with pytest.raises(DaqError, match=rf"160 pulses on line 16 .*, {len(task)} trials in .*: their times do not fit"):
+        daq.bpod_clock(task, Daq(tmp_path, {"bpod": 16}, {16: others}, {16: others + 0.002}))
+
+
+def test_the_first_pulse_may_be_too_long_for_a_start(tmp_path: Path) -> None:
+    did = make_behaviour(60, 1)
+    write_task(tmp_path / "task", did, "2026-01-15T12:00:00", set())
+    task = bpod.read(tmp_path / "task" / "_iblrig_taskData.raw.jsonable")
+    pulses = bpod_pulses(did)
+    pulses[0, 1] += 0.01
+    clock = daq.bpod_clock(task, Daq(tmp_path, {"bpod": 16}, {16: pulses[:, 0]}, {16: pulses[:, 1]}))
+    assert clock is not None
+    np.testing.assert_allclose(clock(task.starts), did.starts, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [("niSampRate=30000\nnSavedChans=2\n", "snsMnMaXaDw"), ("snsMnMaXaDw=0,0,1,1\nniAiRangeMax=x\n", "could not convert")],
+)
+def test_a_malformed_meta_of_the_daq_is_named(tmp_path: Path, fields: str, words: str) -> None:
+    binary, meta = tmp_path / "a.nidq.bin", tmp_path / "a.nidq.meta"
+    binary.write_bytes(b"1234")
+    meta.write_text(fields)
+    with pytest.raises(DaqError, match=rf"a\.nidq\.meta is malformed: .*{words}"):
+        daq.read([binary, meta])
+
+
 def test_the_truth_is_kept(tmp_path: Path) -> None:
     did = make_behaviour(30, 2)
     did.save(tmp_path)
@@ -116,6 +154,15 @@ def test_movements_are_found_where_they_are() -> None:
     assert 3.7 < first[0] < 4.1
     assert 9.9 < first[1] < 10.1
     assert np.isnan(first[2])
+
+
+def test_of_equally_fast_samples_the_first_is_the_fastest() -> None:
+    times = np.arange(0, 3, 0.001)
+    position = np.interp(times, [0, 1, 2, 3], [0, 0, 2, 2])
+    rng = np.random.default_rng(0)
+    found = [wheel_trace.find_moves(Wheel(times, position + rng.normal(0, 1e-12, times.size))).peak_velocity_times for _ in range(5)]
+    assert np.ptp(found) == 0
+    assert 1.0 < found[0][0] < 1.02
 
 
 def test_frames_get_their_ttls() -> None:

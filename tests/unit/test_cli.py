@@ -121,7 +121,7 @@ def test_an_unknown_task_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_doctor_names_what_is_wrong_and_the_mend(tmp_path: Path, free_port: int) -> None:
-    tasks = "[tasks.spike_sorting]\nparameters = { sortre = 'x' }"
+    tasks = "[tasks.spike_sorting]\nparameters = { sortre = 'x' }\n[tasks.pose_sleap_nn]\nparameters = { model = '/models/mouse' }"
     config = f"[ports]\ndatabase = {free_port}\n{tasks}\n[environments]\ndlc = '/nowhere/bin/python'\n"
     (tmp_path / "config.toml").write_text(config)
     done = ranvier("doctor", "--json", home=tmp_path)
@@ -130,6 +130,8 @@ def test_doctor_names_what_is_wrong_and_the_mend(tmp_path: Path, free_port: int)
     wrong = {finding["part"]: finding for finding in findings if not finding["ok"]}
     assert "sortre: Extra inputs" in wrong["tasks"]["detail"]
     assert "/nowhere/bin/python is not a program" in wrong["environment dlc"]["detail"]
+    assert "the task pose_sleap_nn wants it" in wrong["environment sleap_nn"]["detail"]
+    assert "environment deeplabcut" not in wrong, "a task that is left out everywhere wants nothing"
     assert wrong["database"]["detail"] == "does not run"
     assert all(finding["mend"] for finding in wrong.values())
 

@@ -59,6 +59,7 @@ NAMES = {
     "_ibl_leftCamera.times.npy": "camera.times",
     "_ibl_leftCamera.dlc.pqt": "camera.dlc",
     "_ibl_rightCamera.lightningPose.pqt": "camera.lightningPose",
+    "_ibl_leftCamera.sleap.pqt": "camera.sleap",
     "_ibl_leftCamera.features.pqt": "camera.features",
     "leftCamera.ROIMotionEnergy.npy": "camera.ROIMotionEnergy",
     "leftROIMotionEnergy.position.npy": "ROIMotionEnergy.position",

@@ -93,6 +93,7 @@ OUT = [Output("alf/a.npy")]
         (fine, {"outputs": [Output("alf/{probe}/a.npy")]}, r"unknown placeholders \['probe'\]; it can use \['sorter'\]"),
         (fine, {"outputs": [Output("../a.npy")]}, "must stay below the session folder"),
         (fine, {"outputs": [Output("/a.npy")]}, "must stay below the session folder"),
+        (fine, {"outputs": OUT, "python": "pose", "tool": "dlc"}, "python='pose' and tool='dlc': give one of them"),
         (fine, {"outputs": OUT, "inputs": [Input("alf/b.npy", qc="bad")]}, "gate of 'alf/b.npy' is 'bad'; use one of PASS, WARNING, FAIL"),
     ],
 )

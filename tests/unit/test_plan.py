@@ -270,6 +270,40 @@ def test_an_absent_environment_is_said_at_planning(session, settings):
     assert "is not there: /nowhere/python" in decisions(session, settings, tasks=[pose])["pose[probe00]"][1]
 
 
+def test_a_task_that_leaves_a_device_out_says_why_before_anything_else_is_asked_of_it(session, settings):
+    @task(
+        version="1",
+        per="probe",
+        outputs=[Output("alf/{probe}/pose.npy")],
+        python="sleap",
+        left_out=lambda said, taken: "" if said.get("lit") or taken["model"] else "no model is chosen",
+    )
+    def pose(job, model: str = ""):
+        """Wants a model, and an environment that is not there."""
+
+    @task(version="1", per="probe", inputs=[Input("alf/{probe}/pose.npy")], outputs=[Output("alf/{probe}/speed.npy")])
+    def speed(job):
+        """Comes after it."""
+
+    plan = plan_session(session, [pose, speed], settings)
+    assert plan.instances == []
+    assert plan.left_out["pose[probe00]"] == "no model is chosen"
+    assert plan.left_out["speed[probe00]"] == "nothing here is or makes alf/probe00/pose.npy"
+    settings.tasks["pose"] = TaskSettings(parameters={"model": "mouse"})
+    assert "which this server does not have" in decisions(session, settings, tasks=[pose])["pose[probe00]"][1]
+
+
+def test_a_task_that_cannot_tell_whether_it_is_left_out_is_held_and_the_others_run(session, settings):
+    @task(version="1", per="probe", outputs=[Output("alf/{probe}/pose.npy")], left_out=lambda said, taken: said["nothing"])
+    def pose(job):
+        """Its function is wrong."""
+
+    found = decisions(session, settings, tasks=[*TASKS, pose])
+    assert found["pose[probe00]"][0] == "hold"
+    assert "KeyError: 'nothing'" in found["pose[probe00]"][1]
+    assert found["register[probe00]"] == ("run", "has never run")
+
+
 def test_settings_change_resources_and_disable_tasks(session, settings):
     settings.tasks["sort"] = TaskSettings(resources={"cpu": 8, "memory_gb": 3.5})
     settings.tasks["summary"] = TaskSettings(enabled=False)

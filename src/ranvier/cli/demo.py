@@ -60,9 +60,10 @@ def _summary(settings: Settings, database: Any, session: Session, words: str) ->
     if unfinished := [row["name"] for row in seen.tasks if Status.parse(row["status"]) not in GOOD_ENOUGH]:
         screen.err.print(f"[bold red]{counted(len(unfinished), 'task')} not done;[/] `ranvier logs` shows why", soft_wrap=True)
         return False
-    found, sorter = steps.result(session, settings)
-    screen.out.print(f"Truth     [bold]{found}[/]")
-    loaded = steps.load_with_one(settings, sorter)
+    screen.out.rule("[bold]How much of the truth was found")
+    for what, found in steps.found(session, settings).items():
+        screen.out.print(f"{what:<14}{screen.escape(found)}", soft_wrap=True)
+    loaded = steps.load_with_one(settings, steps.sorter_of(settings))
     screen.out.rule("[bold]Load it with ONE")
     screen.out.print(
         f"{screen.escape(loaded.code)}\n[green]{screen.escape(loaded.printed)}[/] [dim]loaded just now by a fresh ONE[/]",

@@ -5,15 +5,18 @@ from ranvier.simulate.cell_truth import CellScore, CellTruth, load_cells, score_
 from ranvier.simulate.damage import DAMAGES, SimulationError
 from ranvier.simulate.microscope import Movie
 from ranvier.simulate.mouse import Behaviour, load_behaviour
+from ranvier.simulate.mouse_score import BehaviourScore, FilmScore, score_behaviour, score_film
 from ranvier.simulate.rig import SimulatedSession, simulate_session
 from ranvier.simulate.truth import Score, Truth, load_truth, score
 
 __all__ = [
     "DAMAGES",
     "Behaviour",
+    "BehaviourScore",
     "CellScore",
     "CellTruth",
     "Film",
+    "FilmScore",
     "Movie",
     "Score",
     "SimulatedSession",
@@ -24,6 +27,8 @@ __all__ = [
     "load_film",
     "load_truth",
     "score",
+    "score_behaviour",
     "score_cells",
+    "score_film",
     "simulate_session",
 ]

@@ -6,7 +6,7 @@ Fields and their meaning: https://billkarsh.github.io/SpikeGLX/#metadata-guides
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,9 @@ SYNC_CHANNEL = 768  #: SpikeGLX counts 384 AP, then 384 LF, then the sync word
 SYNC_BIT = 6
 DAQ_SYNC_BIT = 3
 PULSE_S = 0.002  #: of the other lines' pulses
+DAQ_VOLTS, DAQ_COUNTS = 5, 2**15
+#: Of the analogue channels: the level of a signal that is low and of one that is high, and the noise, V.
+LOW_V, HIGH_V, NOISE_V = 0.15, 4.8, 0.01
 AP_GAIN, LF_GAIN = 500, 250
 ADC_VOLTS, ADC_COUNTS = 0.6, 512
 MICROVOLTS_PER_COUNT = ADC_VOLTS / ADC_COUNTS / AP_GAIN * 1e6
@@ -96,30 +99,31 @@ def probe_meta(name: str, *, n_channels: int, rate: float, created: str, serial:
     }
 
 
-def daq_meta(name: str, *, rate: float, created: str) -> Meta:
-    """Fields of a ``.nidq.meta`` with one digital word, but for those that tell of the finished file."""
+def daq_meta(name: str, *, rate: float, created: str, n_analogue: int = 0) -> Meta:
+    """Fields of a ``.nidq.meta`` with analogue channels and one digital word, but for those that tell of the finished file."""
+    channels = [f"XA{channel};{channel}:{channel}" for channel in range(n_analogue)] + [f"XD0;{n_analogue}:{n_analogue}"]
     return {
-        "acqMnMaXaDw": "0,0,0,1",
+        "acqMnMaXaDw": f"0,0,{n_analogue},1",
         "appVersion": "20201103",
         "fileCreateTime": created,
         "fileName": name,
         "firstSample": 0,
-        "nSavedChans": 1,
-        "niAiRangeMax": 5,
-        "niAiRangeMin": -5,
+        "nSavedChans": n_analogue + 1,
+        "niAiRangeMax": DAQ_VOLTS,
+        "niAiRangeMin": -DAQ_VOLTS,
         "niDev1ProductName": "PXIe-6341",
         "niMAGain": 1,
         "niMNGain": 200,
         "niSampRate": f"{rate:g}",
         "niXDBytes1": 1,
         "niXDChans1": "0:7",
-        "snsMnMaXaDw": "0,0,0,1",
+        "snsMnMaXaDw": f"0,0,{n_analogue},1",
         "snsSaveChanSubset": "all",
         "syncSourceIdx": 3,
         "syncSourcePeriod": 1,
         "typeThis": "nidq",
         "userNotes": "simulated by Ranvier",
-        "~snsChanMap": _table("0,0,0,1,1", ["XD0;0:0"]),
+        "~snsChanMap": _table(f"0,0,{n_analogue},1,1", channels),
     }
 
 
@@ -168,8 +172,10 @@ def write_probe(
     return _write(binary, meta, float(meta["imSampRate"]), _count_chunks(neurons, shifts, writing, progress))
 
 
-def write_daq(binary: Path, meta: Meta, duration_s: float, pulses: Mapping[int, np.ndarray] | None = None) -> Path:
-    """Write a ``.nidq.bin`` with the sync square wave and pulses of other lines, and its meta.
+def write_daq(
+    binary: Path, meta: Meta, duration_s: float, pulses: Mapping[int, np.ndarray] | None = None, analogue: Sequence[np.ndarray] = ()
+) -> Path:
+    """Write a ``.nidq.bin`` with the sync square wave, pulses of other lines and of analogue channels, and its meta.
 
     Parameters
     ----------
@@ -179,6 +185,8 @@ def write_daq(binary: Path, meta: Meta, duration_s: float, pulses: Mapping[int, 
         Length, s.
     pulses
         Times (s) at which other lines rise, by line; each stays high for 2 ms.
+    analogue
+        When each pulse of an analogue channel begins and ends, s, one array of shape (n, 2) a channel.
 
     Returns
     -------
@@ -190,7 +198,16 @@ def write_daq(binary: Path, meta: Meta, duration_s: float, pulses: Mapping[int, 
     for line, times in (pulses or {}).items():
         for start in np.ceil(times * rate).astype(int):
             word[start : start + int(PULSE_S * rate)] |= 1 << line
-    return _write(binary, meta, rate, iter([word[:, None]]))
+    signals = [_analogue(word.size, rate, intervals, seed) for seed, intervals in enumerate(analogue)]
+    return _write(binary, meta, rate, iter([np.column_stack([*signals, word])]))
+
+
+def _analogue(n_samples: int, rate: float, intervals: np.ndarray, seed: int) -> np.ndarray:
+    """Counts of an analogue channel with pulses."""
+    volts = LOW_V + np.random.default_rng(seed).normal(0, NOISE_V, n_samples)
+    for start, stop in np.ceil(np.round(intervals * rate, 3)).astype(int):
+        volts[start:stop] += HIGH_V - LOW_V
+    return np.round(volts / DAQ_VOLTS * DAQ_COUNTS).astype(np.int16)
 
 
 def square_wave(samples: np.ndarray, rate: float, bit: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from ranvier.session import READY_FLAG, Session
@@ -76,6 +77,7 @@ def simulate_session(
     drift: bool = False,
     sync: bool = True,
     behaviour: bool = False,
+    analogue_bpod: bool = False,
     cameras: Sequence[str] = (),
     damage: Damage = None,
     ready: bool = True,
@@ -109,6 +111,9 @@ def simulate_session(
         Whether the 1 Hz sync signal is on (bit 6 of the probe's sync word, bit 3 of the DAQ's).
     behaviour
         Whether a mouse does IBL's task, with as many trials as fit: Bpod's and the rotary encoder's files.
+    analogue_bpod
+        Whether Bpod is on the DAQ's first analogue channel, as on IBL's rigs, with a pulse for each start of a trial, reward and time
+        between two trials; else it is on a digital line, with the starts alone.
     cameras
         Among ``left``, ``right`` and ``body``: each films the mouse.
     damage
@@ -158,7 +163,7 @@ def simulate_session(
     for camera in cameras:
         session.films[camera] = film(path, camera, duration_s, seed, by_device[camera], did)
     if has_daq := bool(probes or cameras or behaviour):
-        recorder.record_daq(did, session.films)
+        recorder.record_daq(did, session.films, analogue_bpod)
     if "missing_description" not in of_session:
         described = {fov: describe_fov(index, movie) for index, fov in enumerate(fovs)}
         devices = _devices(probes, described, cameras, wrong="wrong_description" in of_session)
@@ -203,17 +208,23 @@ class _Recorder:
         damage_files(kinds, meta_path, binary)
         return truth
 
-    def record_daq(self, did: Behaviour | None, films: dict[str, Film]) -> None:
+    def record_daq(self, did: Behaviour | None, films: dict[str, Film], analogue_bpod: bool) -> None:
         """Write the DAQ card's files, which hold the signals that the devices are synchronised with."""
         (self.path / RAW).mkdir(exist_ok=True)
         binary = self.path / RAW / "_spikeglx_ephysData_g0_t0.nidq.bin"
-        meta = probe_files.daq_meta(binary.name, rate=SAMPLING_RATE, created=self.created)
-        lines = {f"{camera}_camera": LINES[camera] for camera in films} | ({"bpod": BPOD_LINE} if did is not None else {})
-        pulses = {LINES[camera]: each.ttl_times for camera, each in films.items()} | ({BPOD_LINE: did.starts} if did is not None else {})
-        probe_files.write_daq(binary, meta, self.duration_s if self.sync else 0.0, pulses if self.sync else None)
-        if lines:
+        lines = {f"{camera}_camera": LINES[camera] for camera in films}
+        pulses = {LINES[camera]: each.ttl_times for camera, each in films.items()}
+        analogue: list[np.ndarray] = []
+        if did is not None and analogue_bpod:
+            analogue = [task_files.bpod_pulses(did)]
+        elif did is not None:
+            lines["bpod"], pulses[BPOD_LINE] = BPOD_LINE, did.starts
+        meta = probe_files.daq_meta(binary.name, rate=SAMPLING_RATE, created=self.created, n_analogue=len(analogue))
+        probe_files.write_daq(binary, meta, self.duration_s if self.sync else 0.0, pulses, analogue)
+        if lines or analogue:
             pins = [{"PIN": f"P0.{line}", "LABEL": name} for name, line in {**lines, "imec_sync": probe_files.DAQ_SYNC_BIT}.items()]
-            wiring = {"SYSTEM": "3B", "SYNC_WIRING_DIGITAL": pins, "SYNC_WIRING_ANALOG": []}
+            others = [{"PIN": f"AI{channel}", "LABEL": "bpod"} for channel in range(len(analogue))]
+            wiring = {"SYSTEM": "3B", "SYNC_WIRING_DIGITAL": pins, "SYNC_WIRING_ANALOG": others}
             binary.with_suffix(".wiring.json").write_text(json.dumps(wiring, indent=1))
 
 
@@ -253,7 +264,8 @@ def _devices(probes: Sequence[str], fovs: dict[str, Any], cameras: Sequence[str]
     if fovs:
         devices["two_photon"] = fovs
     if cameras:
-        devices["cameras"] = {each: {"collection": VIDEOS, "sync_label": f"{each}_camera", "fps": FRAME_RATE} for each in cameras}
+        said = {"collection": VIDEOS, "fps": FRAME_RATE, "simulated": True}
+        devices["cameras"] = {each: {**said, "sync_label": f"{each}_camera"} for each in cameras}
     if wrong:
         devices["theremin"] = {"theremin00": {"collection": "raw_theremin_data"}}
     return devices

@@ -18,6 +18,9 @@ ENCODER_DRIFT, ENCODER_OFFSET_S = 30e-6, 3.7
 #: Bpod began so long after the session's clock, s, and runs slower by this part.
 BPOD_OFFSET_S, BPOD_DRIFT = 0.5, 12e-6
 SCREEN_S = 0.03  #: of the screen behind its trigger
+EXIT_S = SCREEN_S + 0.005  #: from the end of the stimulus to the time between two trials
+#: What Bpod sends at the start of a trial and for a reward, s.
+START_PULSE_S, VALVE_PULSE_S = 1e-4, 0.06
 
 
 def bpod_time(session: np.ndarray) -> np.ndarray:
@@ -54,6 +57,14 @@ def write_task(folder: Path, did: Behaviour, created: str, kinds: set[str]) -> N
         positions = [whole[: len(whole) // 2 - 3]]
     (folder / "_iblrig_encoderEvents.raw.ssv").write_text("".join(events))
     (folder / "_iblrig_encoderPositions.raw.ssv").write_text("".join(positions))
+
+
+def bpod_pulses(did: Behaviour) -> np.ndarray:
+    """What Bpod sends to the DAQ on an IBL rig: begin and end of each pulse, on the session's clock, s, shape (n, 2)."""
+    rewards = did.feedback[did.correct]
+    begins = [(did.starts, did.starts + START_PULSE_S), (rewards, rewards + VALVE_PULSE_S), (did.stim_off + EXIT_S, did.ends)]
+    pulses = np.concatenate([np.column_stack(each) for each in begins])
+    return pulses[np.argsort(pulses[:, 0])]
 
 
 def encoder_lines(did: Behaviour) -> tuple[list[str], list[str]]:
@@ -93,8 +104,8 @@ def _trial(did: Behaviour, index: int) -> dict[str, Any]:
         "closed_loop": [[at["go_cue"] + 0.0001, at["response"]]],
         f"freeze_{outcome}": [[at["response"], at["feedback"] - 0.0005]],
         outcome: [[at["feedback"] if correct else at["feedback"] - 0.0005, at["stim_off"] - 0.0001]],
-        "hide_stim": [[at["stim_off"], at["stim_off"] + SCREEN_S + 0.005]],
-        "exit_state": [[at["stim_off"] + SCREEN_S + 0.005, at["ends"]]],
+        "hide_stim": [[at["stim_off"], at["stim_off"] + EXIT_S]],
+        "exit_state": [[at["stim_off"] + EXIT_S, at["ends"]]],
         **{name: [[float("nan")] * 2] for name in (f"freeze_{other}", other, "no_go")},
     }
     states["correct"] = [[at["feedback"] + 0.01, at["stim_off"] - 0.0001]] if correct else [[float("nan")] * 2]

@@ -1,0 +1,1 @@
+"""Stand-in of sleap-nn 0.3."""
