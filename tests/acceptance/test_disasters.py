@@ -22,7 +22,7 @@ Site = Any  # of conftest.py
 
 #: Python imports it at every start: the wall clock, not the monotonic one, then runs as far beside the true time as a file says.
 CLOCK = """
-import datetime, os, threading, time
+import datetime, os, sys, threading, time
 
 def follow(path):
     import time_machine
@@ -39,7 +39,9 @@ def follow(path):
             seen = offset
         time.sleep(0.05)
 
-threading.Thread(target=follow, args=(os.environ["CLOCK_OFFSET"],), daemon=True).start()
+# these close their files and fork, which a thread that reads files would not survive
+if not {"ranvier.leash", "ranvier.child"} & set(sys.orig_argv):
+    threading.Thread(target=follow, args=(os.environ["CLOCK_OFFSET"],), daemon=True).start()
 """
 
 
