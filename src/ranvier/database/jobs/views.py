@@ -86,7 +86,11 @@ class TaskCounts(APIView):
     @extend_schema(responses=serializers.TaskCountSerializer(many=True), operation_id="task_counts_list")
     def get(self, request: Request) -> Response:
         """``GET /task-counts``."""
-        rows = visible(Task.objects.order_by(), access_of(request)).values("status", lab=F("session__lab__name"), task=F("executable")).annotate(count=Count("pk"))
+        rows = (
+            visible(Task.objects.order_by(), access_of(request))
+            .values("status", lab=F("session__lab__name"), task=F("executable"))
+            .annotate(count=Count("pk"))
+        )
         return Response([{**row, "status": Status(row["status"]).label} for row in rows.order_by("lab", "task", "status")])
 
 
@@ -251,7 +255,11 @@ class Failures(APIView):
         """``GET /failures?lab=&task=&since=&fingerprint=&limit=``: the latest first."""
         query = serializers.FailureQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        return Response(serializers.FailureSerializer(failures.groups(visible(Attempt.objects.all(), access_of(request)), **query.validated_data), many=True).data)
+        return Response(
+            serializers.FailureSerializer(
+                failures.groups(visible(Attempt.objects.all(), access_of(request)), **query.validated_data), many=True
+            ).data
+        )
 
 
 class PauseFilter(RecordFilter):

@@ -94,7 +94,12 @@ class Project(NamedRecord):
     """What experiments are done for."""
 
     description = models.TextField(blank=True)
-    users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="projects", help_text="Who alone reads its sessions, beside their lab; nobody: all")
+    users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="projects",
+        help_text="Who alone reads its sessions, beside their lab; nobody: all",
+    )
     public = models.BooleanField(default=False, help_text="Whether public users may read its sessions")
 
 

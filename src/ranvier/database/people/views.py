@@ -104,7 +104,9 @@ class LabServerViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
     def _own(self, request: Request) -> LabServer:
         server = self.get_object()
         if access_of(request).by_named_token:
-            raise PermissionDenied("a token with a name does not get to know others; sign in with the password, or with the user's own token")
+            raise PermissionDenied(
+                "a token with a name does not get to know others; sign in with the password, or with the user's own token"
+            )
         if not (request.user.is_staff or request.user == server.user):
             raise PermissionDenied(f"this is for {server.user.username}, the user of {server}, and for staff")
         return server
@@ -139,7 +141,9 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.Dest
         """Who asks, unless by a token that stands for a part of its user and must not make a greater one."""
         access = access_of(request)
         if access.by_named_token:
-            raise PermissionDenied("a token with a name neither makes nor revokes others; sign in with the password or the user's own token")
+            raise PermissionDenied(
+                "a token with a name neither makes nor revokes others; sign in with the password or the user's own token"
+            )
         return access
 
 

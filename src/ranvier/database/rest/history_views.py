@@ -34,7 +34,10 @@ class History(generics.GenericAPIView):
 
     @extend_schema(
         operation_id="history_list",
-        parameters=[OpenApiParameter("model", required=True, description="session, actions.session, …"), OpenApiParameter("id", required=True)],
+        parameters=[
+            OpenApiParameter("model", required=True, description="session, actions.session, …"),
+            OpenApiParameter("id", required=True),
+        ],
         responses=ChangeSerializer(many=True),
     )
     def get(self, request: Request) -> Response:

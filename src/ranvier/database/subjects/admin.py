@@ -16,9 +16,9 @@ from django.utils.safestring import SafeString
 from ranvier.database.actions.models import WaterRestriction
 from ranvier.database.actions.notebook_admin import CullInline, NoteInline
 from ranvier.database.actions.water import histories, history
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.database.subjects import colony_admin  # noqa: F401  registers its pages
 from ranvier.database.subjects.models import CageStay, GenotypeTest, HumaneEndPoint, Source, Species, Strain, Subject, Zygosity
-from ranvier.database.rest.admin_site import RoleAdmin
 
 
 @admin.register(Species, Strain, Source)

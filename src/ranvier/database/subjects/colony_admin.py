@@ -11,6 +11,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
 from ranvier.database.people.models import Lab
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.database.subjects.models import (
     Allele,
     BreedingPair,
@@ -27,7 +28,6 @@ from ranvier.database.subjects.models import (
     ZygosityRule,
 )
 from ranvier.database.subjects.naming import AUTOMATIC, MOST_PUPS, next_name, wean
-from ranvier.database.rest.admin_site import RoleAdmin
 
 
 @admin.register(Allele, Sequence)
