@@ -99,7 +99,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["ranvier.database.rest.permissions.SignedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["ranvier.database.rest.parsers.StorableJSONParser", "rest_framework.parsers.FormParser"],
-    "DEFAULT_FILTER_BACKENDS": ["ranvier.database.rest.permissions.Seen", "ranvier.database.rest.filters.ListFilters"],
+    "DEFAULT_FILTER_BACKENDS": ["ranvier.database.rest.filters.Seen", "ranvier.database.rest.filters.ListFilters"],
     "DEFAULT_PAGINATION_CLASS": "ranvier.database.rest.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "ranvier.database.rest.errors.handle",

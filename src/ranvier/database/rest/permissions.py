@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from ranvier.database.rest.rules import rule_of, table_of
@@ -52,13 +52,3 @@ class StaffWrites(SignedIn):
         if not super().has_permission(request, view):
             return False
         return request.method in SAFE_METHODS or (request.user.is_staff and not access_of(request).by_named_token)
-
-
-class Seen:
-    """Filter of Django REST framework: rows that whoever asks may read, in lists and alone."""
-
-    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
-        """Those rows."""
-        from ranvier.database.rest.access import access_of, visible
-
-        return visible(queryset, access_of(request))
