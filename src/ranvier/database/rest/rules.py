@@ -157,7 +157,7 @@ RULES: dict[str, Rule] = {
     "data.DatasetType": _SHARED_DATA,
     "data.Revision": _SHARED_DATA,
     "data.Tag": _SHARED_DATA,
-    "data.DataRepository": Rule(Area.DATA, ("lab_set__id",), open=True),
+    "data.DataRepository": Rule(Area.LAB, ("lab_set__id",), open=True),
     "data.Dataset": _of_session(Area.DATA),
     "data.FileRecord": _of_session(Area.DATA, "dataset__session"),
     "data.Download": Rule(Area.OWN),
