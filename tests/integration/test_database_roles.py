@@ -95,6 +95,7 @@ def changes(lab: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         "/insertions": {"session": session, "name": "probe07"},
         "/notes": {"content_type": "session", "object_id": session, "text": "mine"},
         "/register-file": {"path": f"{subject}/2026-09-01/001", "filenames": ["alf/spikes.amps.npy"]},
+        "/channels": {"trajectory_estimate": lab["rows"]["trajectories"], "axial": 1, "lateral": 1, "x": 1, "y": 1, "z": 1},
         "/plans": {"session": session, "tasks": [{"name": "b"}]},
         "/cancellations": {"session": session},
         "/attempts": {"task": lab["task"], "worker": "me"},
@@ -289,6 +290,7 @@ def test_the_admin_shows_and_changes_by_role(labs: Any, client_of: Any) -> None:
         return browser.get(f"/admin/{path}")
 
     from ranvier.database.actions.models import Weighing
+    from ranvier.database.subjects.models import Subject
 
     own, other = (Weighing.objects.filter(subject__lab__name=lab).first().pk for lab in LABS)
     assert page("public", "").status_code == 302, "to sign in as somebody else"
@@ -297,6 +299,13 @@ def test_the_admin_shows_and_changes_by_role(labs: Any, client_of: Any) -> None:
     assert b"Save and continue" not in page("experimenter", f"actions/weighing/{other}/change/").content
     assert page("experimenter", "people/user/").status_code == 403
     assert page("data engineer", "actions/weighing/add/").status_code == 403
+    browser = Client(SERVER_NAME="localhost")
+    browser.force_login(client_of("experimenter").user)
+    mice = {lab: Subject.objects.get(nickname=f"{lab}_1") for lab in LABS}
+    chosen = {"action": "mark_to_be_genotyped", "_selected_action": [str(mouse.pk) for mouse in mice.values()]}
+    assert browser.post("/admin/subjects/subject/", chosen).status_code == 302
+    marked = {lab: Subject.objects.get(pk=mouse.pk).to_be_genotyped for lab, mouse in mice.items()}
+    assert marked == {"rolelab": True, "otherlab": False}
     assert page("lab admin", f"people/lab/{_lab('rolelab')}/change/").status_code == 200
 
 

@@ -11,7 +11,7 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from ranvier.database.rest.access import Access, access_of, visible
+from ranvier.database.rest.access import Access, access_of, visible, writable
 from ranvier.database.rest.models import Change
 from ranvier.database.rest.rules import RULES, WRITES, Area, rule_of
 
@@ -66,9 +66,8 @@ class RoleAdmin(admin.ModelAdmin):
     """Base of the admin pages: rows that the user may read, changed where their labs allow; each with its history."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Rows of the user's labs, and of no lab."""
-        rows, access = super().get_queryset(request), access_of(request)
-        return visible(rows, access)
+        """Rows that the user may read."""
+        return visible(super().get_queryset(request), access_of(request))
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the row may be changed."""
@@ -77,6 +76,10 @@ class RoleAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the row may be deleted."""
         return super().has_delete_permission(request, obj) and _may_touch(request, obj)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Actions leave out rows of other labs, whatever was chosen."""
+        return super().response_action(request, writable(queryset, access_of(request)))
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Who changed the row, by whatever way."""
