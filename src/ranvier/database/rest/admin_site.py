@@ -59,7 +59,8 @@ def _access(user: Any) -> Access:
     """What a user may do, looked up once a request, of which Django makes a user each."""
     if not hasattr(user, "ranvier_access"):
         user.ranvier_access = Access.of(user)
-    return user.ranvier_access  # type: ignore[no-any-return]
+    known: Access = user.ranvier_access
+    return known
 
 
 class RoleAdmin(admin.ModelAdmin):
