@@ -123,6 +123,7 @@ class DatabaseSettings(_Section):
     username: str = Field("ranvier", description="User under which the services sign in.")
     poll_s: float = Field(10.0, gt=0, description="Seconds between looks for new sessions, where the database is a plain Alyx.")
     engine: str = Field("", description="Database URL such as postgresql://user:password@host/name; default: SQLite in database/.")
+    read_across_labs: bool = Field(True, description="Whether people of one lab read what others have, but for projects that name who may.")
 
 
 class PrefectSettings(_Section):

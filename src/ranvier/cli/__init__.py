@@ -12,7 +12,25 @@ from typing import Annotated
 
 import typer
 
-from ranvier.cli import backfill, cancel, db, demo, doctor, failures, labs, logs, plan, register, rerun, run, simulate, status, tasks, up
+from ranvier.cli import (
+    backfill,
+    cancel,
+    db,
+    demo,
+    doctor,
+    failures,
+    labs,
+    logs,
+    plan,
+    register,
+    rerun,
+    run,
+    simulate,
+    status,
+    tasks,
+    tokens,
+    up,
+)
 from ranvier.errors import RanvierError
 
 #: Characters; Linux takes no longer path.
@@ -35,6 +53,7 @@ app.command("cancel")(cancel.cancel)
 app.command("failures")(failures.failures)
 app.command("doctor")(doctor.doctor)
 app.add_typer(labs.app, name="labs")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(db.app, name="db")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(backfill.app, name="backfill")

@@ -200,6 +200,8 @@ class Connection:
         if method == "get":
             kwargs = {} if data is None else {"data": data}
             return self._retrying(self._call_alyx, lambda: self._alyx.get(query, **kwargs))
+        if method == "delete":
+            return self._retrying(self._call_alyx, lambda: self._alyx.delete(query))
         return self._retrying(self._call_alyx, lambda: getattr(self._alyx, method)(query, data=data))
 
     def _call_alyx(self, call: Callable[[], Any]) -> Any:

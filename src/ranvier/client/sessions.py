@@ -65,6 +65,18 @@ class Sessions(Connection):
         """The labs' servers, with their last signs of life."""
         return list(self._get("/lab-servers"))
 
+    def tokens(self) -> list[Record]:
+        """The tokens with names of whoever signed in, and those that it looks after."""
+        return list(self._get("/tokens"))
+
+    def new_token(self, **fields: Any) -> Record:
+        """Make a token with a name; the answer has it, under `token`, and nothing has it later."""
+        return self._post("/tokens", fields)
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke a token with a name."""
+        self._call("delete", f"/tokens/{token_id}")
+
     def add_lab_server(self, **fields: Any) -> Record:
         """A lab with its server, made where it is not there yet; for staff."""
         return self._post("/lab-servers", fields)

@@ -24,6 +24,7 @@ if _public.scheme == "https":
 DATABASES = {"default": database_config(RANVIER.database_engine)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "people.User"
+AUTHENTICATION_BACKENDS = ["ranvier.database.rest.admin_site.ByRole"]
 
 INSTALLED_APPS = [
     "ranvier.database.people",
@@ -34,7 +35,7 @@ INSTALLED_APPS = [
     "ranvier.database.jobs",
     "ranvier.database.reruns",
     "ranvier.database.rest",
-    "django.contrib.admin",
+    "ranvier.database.rest.admin_config.RanvierAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -54,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ranvier.database.rest.access.Acting",
     "ranvier.database.rest.idempotency.Idempotency",
 ]
 ROOT_URLCONF = "ranvier.database.urls"
@@ -92,12 +94,12 @@ REST_FRAMEWORK = {
     # The session comes first, so that an unknown token is answered with 403, upon which ONE signs in again.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.TokenAuthentication",
+        "ranvier.database.rest.authentication.TokenOfEither",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["ranvier.database.rest.permissions.SignedIn"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["ranvier.database.rest.parsers.StorableJSONParser", "rest_framework.parsers.FormParser"],
-    "DEFAULT_FILTER_BACKENDS": ["ranvier.database.rest.filters.ListFilters"],
+    "DEFAULT_FILTER_BACKENDS": ["ranvier.database.rest.filters.Seen", "ranvier.database.rest.filters.ListFilters"],
     "DEFAULT_PAGINATION_CLASS": "ranvier.database.rest.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "ranvier.database.rest.errors.handle",

@@ -24,12 +24,14 @@ from ranvier.database.experiments import views as experiments
 from ranvier.database.jobs import views as jobs
 from ranvier.database.people import views as people
 from ranvier.database.reruns import views as reruns
+from ranvier.database.rest.history_views import History
 from ranvier.database.rest.parsers import StorableJSONParser
 from ranvier.database.rest.schema import schema
 from ranvier.database.subjects import colony_views as colony
 from ranvier.database.subjects.views import SubjectViewSet, WaterRequirement, WaterRestrictedSubjects
 
 ENDPOINTS = {
+    "tokens": people.TokenViewSet,
     "users": people.UserViewSet,
     "labs": people.LabViewSet,
     "lab-servers": people.LabServerViewSet,
@@ -123,6 +125,7 @@ urlpatterns = [
     path("cache.zip", CacheArchive.as_view()),
     path("register-file", RegisterFile.as_view()),
     path("check-protected", CheckProtected.as_view()),
+    path("history", History.as_view()),
     path("plans", jobs.Plans.as_view()),
     path("task-counts", jobs.TaskCounts.as_view()),
     path("cancellations", jobs.Cancellations.as_view()),

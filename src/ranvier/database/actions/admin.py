@@ -16,6 +16,7 @@ from ranvier.database.actions.models import ProcedureType, Session
 from ranvier.database.actions.notebook_admin import NoteInline
 from ranvier.database.experiments.admin import ProbeInsertionInline
 from ranvier.database.jobs import cancellations
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.states import GOOD_ENOUGH, Status
 
 #: Statuses after which nothing more happens by itself and all is well.
@@ -25,7 +26,7 @@ CANCEL = "_cancel_session"
 
 
 @admin.register(ProcedureType)
-class ProcedureTypeAdmin(admin.ModelAdmin):
+class ProcedureTypeAdmin(RoleAdmin):
     """Kinds of procedures."""
 
     list_display = ("name", "description")
@@ -33,7 +34,7 @@ class ProcedureTypeAdmin(admin.ModelAdmin):
 
 
 @admin.register(Session)
-class SessionAdmin(admin.ModelAdmin):
+class SessionAdmin(RoleAdmin):
     """Sessions."""
 
     list_display = ("__str__", "lab", "task_protocol", "project_names", "quality", "tasks_done")

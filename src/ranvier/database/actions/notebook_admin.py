@@ -21,9 +21,10 @@ from ranvier.database.actions.models import (
     WaterType,
     Weighing,
 )
+from ranvier.database.rest.admin_site import RoleAdmin
 
 
-class ByMe(admin.ModelAdmin):
+class ByMe(RoleAdmin):
     """What is written down is by the one who writes, unless something else is said."""
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class WaterAdministrationAdmin(ByMe):
 
 
 @admin.register(WaterType, CullReason, CullMethod)
-class ChoiceAdmin(admin.ModelAdmin):
+class ChoiceAdmin(RoleAdmin):
     """What may be chosen elsewhere."""
 
     list_display = search_fields = ("name",)

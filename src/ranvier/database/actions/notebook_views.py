@@ -6,6 +6,7 @@ import django_filters
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from rest_framework.exceptions import NotFound
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
@@ -23,6 +24,7 @@ from ranvier.database.actions.models import (
     Weighing,
 )
 from ranvier.database.data.files import FileView, send
+from ranvier.database.rest.access import access_of, visible
 from ranvier.database.rest.filters import AllOf, AnyOf, RecordFilter, StructuredFilter, days
 from ranvier.database.rest.parsers import StorableJSONParser
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
@@ -218,4 +220,7 @@ class Uploaded(FileView):
 
     def get(self, request: Request, path: str) -> HttpResponse | FileResponse | StreamingHttpResponse:
         """``GET /uploaded/<path>``."""
+        access = access_of(request)
+        if not access.everything and not visible(Note.objects.filter(image=path), access).exists():
+            raise NotFound(f"there is no image {path[:200]}; GET /notes lists those there are")
         return send(request, settings.RANVIER.home / "uploads", path)

@@ -17,10 +17,11 @@ from ranvier.database.data.models import (
     Revision,
     Tag,
 )
+from ranvier.database.rest.admin_site import RoleAdmin
 
 
 @admin.register(DataRepository)
-class DataRepositoryAdmin(admin.ModelAdmin):
+class DataRepositoryAdmin(RoleAdmin):
     """Repositories."""
 
     list_display = ("name", "repository_type", "hostname", "data_url", "globus_is_personal")
@@ -30,14 +31,14 @@ class DataRepositoryAdmin(admin.ModelAdmin):
 
 
 @admin.register(DataRepositoryType)
-class DataRepositoryTypeAdmin(admin.ModelAdmin):
+class DataRepositoryTypeAdmin(RoleAdmin):
     """Kinds of repositories."""
 
     list_display = search_fields = ("name",)
 
 
 @admin.register(DataFormat)
-class DataFormatAdmin(admin.ModelAdmin):
+class DataFormatAdmin(RoleAdmin):
     """File formats."""
 
     list_display = ("name", "file_extension", "description")
@@ -45,7 +46,7 @@ class DataFormatAdmin(admin.ModelAdmin):
 
 
 @admin.register(DatasetType)
-class DatasetTypeAdmin(admin.ModelAdmin):
+class DatasetTypeAdmin(RoleAdmin):
     """Dataset types."""
 
     list_display = ("name", "filename_pattern", "description")
@@ -55,7 +56,7 @@ class DatasetTypeAdmin(admin.ModelAdmin):
 
 
 @admin.register(Revision)
-class RevisionAdmin(admin.ModelAdmin):
+class RevisionAdmin(RoleAdmin):
     """Revisions."""
 
     list_display = ("name", "description", "created_datetime")
@@ -63,7 +64,7 @@ class RevisionAdmin(admin.ModelAdmin):
 
 
 @admin.register(Tag)
-class TagAdmin(admin.ModelAdmin):
+class TagAdmin(RoleAdmin):
     """Tags."""
 
     list_display = ("name", "description", "protected", "public")
@@ -80,7 +81,7 @@ class FileRecordInline(admin.TabularInline):
 
 
 @admin.register(Dataset)
-class DatasetAdmin(admin.ModelAdmin):
+class DatasetAdmin(RoleAdmin):
     """Datasets."""
 
     list_display = ("name", "collection", "revision", "session", "dataset_type", "file_size", "qc", "default_dataset", "auto_datetime")
@@ -94,7 +95,7 @@ class DatasetAdmin(admin.ModelAdmin):
 
 
 @admin.register(FileRecord)
-class FileRecordAdmin(admin.ModelAdmin):
+class FileRecordAdmin(RoleAdmin):
     """Copies."""
 
     list_display = ("relative_path", "data_repository", "exists")
@@ -106,7 +107,7 @@ class FileRecordAdmin(admin.ModelAdmin):
 
 
 @admin.register(DataNotice)
-class DataNoticeAdmin(admin.ModelAdmin):
+class DataNoticeAdmin(RoleAdmin):
     """What users of datasets have to know."""
 
     list_display = ("name", "importance", "version_affected", "affected_date_start", "affected_date_end", "created_by")
@@ -117,7 +118,7 @@ class DataNoticeAdmin(admin.ModelAdmin):
 
 
 @admin.register(Download)
-class DownloadAdmin(admin.ModelAdmin):
+class DownloadAdmin(RoleAdmin):
     """Who downloaded what."""
 
     list_display = ("dataset", "user", "count", "first_download", "last_download")

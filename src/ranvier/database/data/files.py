@@ -12,14 +12,15 @@ from django.conf import settings
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from one.alf.path import remove_uuid_string
-from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from ranvier.database.actions.models import Session
 from ranvier.database.data.models import FileRecord
-from ranvier.database.rest.authentication import BasicOrToken
+from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.authentication import BasicOrToken, TokenOfEither
 
 UUID_PART = re.compile(r"\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^./]+$")
 BLOCK = 1 << 20
@@ -29,7 +30,7 @@ RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 class FileView(APIView):
     """A file for whoever signed in: by password or token, with basic authentication or a Token header, or in the admin."""
 
-    authentication_classes = [BasicOrToken, TokenAuthentication, SessionAuthentication]
+    authentication_classes = [BasicOrToken, TokenOfEither, SessionAuthentication]
     schema = None
 
 
@@ -42,7 +43,8 @@ class DataFile(FileView):
         if match is None:
             raise NotFound("the file name has no UUID; use the data_url that GET /datasets gives")
         relative = remove_uuid_string(path).as_posix()
-        copies = FileRecord.objects.filter(dataset=match[1], exists=True).select_related("data_repository")
+        seen = visible(FileRecord.objects.all(), access_of(request))
+        copies = seen.filter(dataset=match[1], exists=True).select_related("data_repository")
         copy = next((copy for copy in copies if _address(copy) == relative), None)
         if copy is None:
             raise NotFound(f"{relative} is no copy of dataset {match[1]}; use the data_url that GET /datasets/{match[1]} gives")
@@ -54,7 +56,7 @@ class Figure(FileView):
 
     def get(self, request: Request, pk: uuid.UUID, path: str) -> HttpResponse:
         """``GET /figures/<eid>/<path>``: a PNG below the session's folder ``figures``."""
-        session = get_object_or_404(Session.objects.select_related("subject"), pk=pk)
+        session = get_object_or_404(visible(Session.objects.select_related("subject"), access_of(request)), pk=pk)
         if not path.endswith(".png"):
             raise NotFound("figures are PNG files")
         return send(request, settings.RANVIER.lab_root / session.path / "figures", path)

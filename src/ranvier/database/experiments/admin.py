@@ -18,10 +18,11 @@ from ranvier.database.experiments.models import (
     ProbeModel,
     TrajectoryEstimate,
 )
+from ranvier.database.rest.admin_site import RoleAdmin
 
 
 @admin.register(ProbeModel)
-class ProbeModelAdmin(admin.ModelAdmin):
+class ProbeModelAdmin(RoleAdmin):
     """Kinds of probes."""
 
     list_display = ("name", "manufacturer", "model")
@@ -47,7 +48,7 @@ class TrajectoryInline(admin.TabularInline):
 
 
 @admin.register(ProbeInsertion)
-class ProbeInsertionAdmin(admin.ModelAdmin):
+class ProbeInsertionAdmin(RoleAdmin):
     """Insertions."""
 
     list_display = ("name", "session", "model", "serial")
@@ -59,7 +60,7 @@ class ProbeInsertionAdmin(admin.ModelAdmin):
 
 
 @admin.register(ChronicInsertion)
-class ChronicInsertionAdmin(admin.ModelAdmin):
+class ChronicInsertionAdmin(RoleAdmin):
     """Chronic insertions."""
 
     list_display = ("name", "subject", "model", "serial", "start_time", "end_time")
@@ -71,7 +72,7 @@ class ChronicInsertionAdmin(admin.ModelAdmin):
 
 
 @admin.register(TrajectoryEstimate)
-class TrajectoryEstimateAdmin(admin.ModelAdmin):
+class TrajectoryEstimateAdmin(RoleAdmin):
     """Trajectories."""
 
     list_display = ("__str__", "provenance", "x", "y", "depth", "theta", "phi", "datetime")
@@ -82,7 +83,7 @@ class TrajectoryEstimateAdmin(admin.ModelAdmin):
 
 
 @admin.register(Channel)
-class ChannelAdmin(admin.ModelAdmin):
+class ChannelAdmin(RoleAdmin):
     """Channels."""
 
     list_display = ("__str__", "trajectory_estimate", "brain_region", "axial", "lateral")
@@ -97,7 +98,7 @@ class ChannelAdmin(admin.ModelAdmin):
 
 
 @admin.register(BrainRegion)
-class BrainRegionAdmin(admin.ModelAdmin):
+class BrainRegionAdmin(RoleAdmin):
     """Brain regions; only what is said of them may be changed."""
 
     list_display = ("acronym", "name", "parent", "id")
@@ -115,7 +116,7 @@ class BrainRegionAdmin(admin.ModelAdmin):
 
 
 @admin.register(CoordinateSystem, ImagingType, ImagingStack)
-class ChoiceAdmin(admin.ModelAdmin):
+class ChoiceAdmin(RoleAdmin):
     """What may be chosen elsewhere."""
 
     list_display = search_fields = ("name",)
@@ -131,7 +132,7 @@ class FOVLocationInline(admin.TabularInline):
 
 
 @admin.register(FOV)
-class FOVAdmin(admin.ModelAdmin):
+class FOVAdmin(RoleAdmin):
     """Fields of view."""
 
     list_display = ("name", "session", "imaging_type", "stack")

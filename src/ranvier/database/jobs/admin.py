@@ -18,6 +18,7 @@ from ranvier.database.jobs import (
     leases,
 )
 from ranvier.database.jobs.models import Attempt, Event, Task
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.states import Status, may_follow, refusal
 
 
@@ -47,7 +48,7 @@ class AttemptInline(admin.TabularInline):
 
 
 @admin.register(Task)
-class TaskAdmin(admin.ModelAdmin):
+class TaskAdmin(RoleAdmin):
     """Tasks."""
 
     form = TaskForm
@@ -73,7 +74,7 @@ class TaskAdmin(admin.ModelAdmin):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(admin.ModelAdmin):
+class AttemptAdmin(RoleAdmin):
     """Attempts: to be read only."""
 
     list_display = ("__str__", "state", "reason", "worker", "started", "wall_s", "peak_memory_mb")
@@ -107,7 +108,7 @@ class AttemptAdmin(admin.ModelAdmin):
 
 
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin):
+class EventAdmin(RoleAdmin):
     """Events."""
 
     list_display = ("id", "kind", "session", "lab", "created", "delivered", "tries", "error")

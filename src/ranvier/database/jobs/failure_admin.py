@@ -12,12 +12,13 @@ from django.template.response import TemplateResponse
 from ranvier.amounts import counted
 from ranvier.database.jobs import breaker, failures
 from ranvier.database.jobs.models import Failure, Pause
+from ranvier.database.rest.admin_site import RoleAdmin
 
 #: Groups on the page.
 SHOWN = 200
 
 
-class _ReadOnly(admin.ModelAdmin):
+class _ReadOnly(RoleAdmin):
     """Pages of what the pipeline writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

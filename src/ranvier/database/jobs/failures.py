@@ -55,18 +55,25 @@ def note(attempt: Attempt, task: Task) -> None:
     Event.of(Event.Kind.FAILED, task.session, f"failed:{attempt.pk}", fingerprint=attempt.fingerprint, **told)
 
 
-def of(**conditions: Any) -> QuerySet[Attempt]:
+def of(among: QuerySet[Attempt] | None = None, **conditions: Any) -> QuerySet[Attempt]:
     """Attempts that failed by their task's fault, or for want of what it needs; not those that were cancelled."""
-    return Attempt.objects.filter(status=Status.ERRORED, **conditions).exclude(fingerprint="")
+    return (Attempt.objects.all() if among is None else among).filter(status=Status.ERRORED, **conditions).exclude(fingerprint="")
 
 
 def groups(
-    lab: str = "", task: str = "", since: datetime.datetime | None = None, fingerprint: str = "", limit: int = 100
+    among: QuerySet[Attempt] | None = None,
+    lab: str = "",
+    task: str = "",
+    since: datetime.datetime | None = None,
+    fingerprint: str = "",
+    limit: int = 100,
 ) -> list[dict[str, Any]]:
     """Equal failures, counted over all sessions and labs; the latest first.
 
     Parameters
     ----------
+    among
+        Attempts that are looked at; None for all.
     lab, task, fingerprint
         Only those of a lab, of a task, or of one fingerprint.
     since
@@ -75,8 +82,8 @@ def groups(
         Of the number of groups.
     """
     given = {"task__session__lab__name": lab, "task__executable": task, "finished__gte": since, "fingerprint": fingerprint}
-    found = of(**{name: value for name, value in given.items() if value})
-    latest = of(fingerprint=OuterRef("fingerprint")).order_by("-finished").values("pk")[:1]
+    found = of(among, **{name: value for name, value in given.items() if value})
+    latest = of(among, fingerprint=OuterRef("fingerprint")).order_by("-finished").values("pk")[:1]
     good = Q(task__status__in=[*GOOD_ENOUGH, Status.EMPTY])
     rows = (
         found.order_by()

@@ -21,7 +21,9 @@ from rest_framework.views import APIView
 from ranvier.database.jobs import breaker, cancellations, failures, leases, serializers
 from ranvier.database.jobs.models import Attempt, Event, Pause, Task, parent_ids
 from ranvier.database.jobs.plans import write_plan
+from ranvier.database.rest.access import access_of, acting, require, visible
 from ranvier.database.rest.filters import AnyOf, RecordFilter
+from ranvier.database.rest.rules import Area
 from ranvier.database.rest.viewsets import RecordViewSet
 from ranvier.states import Status
 
@@ -84,7 +86,11 @@ class TaskCounts(APIView):
     @extend_schema(responses=serializers.TaskCountSerializer(many=True), operation_id="task_counts_list")
     def get(self, request: Request) -> Response:
         """``GET /task-counts``."""
-        rows = Task.objects.order_by().values("status", lab=F("session__lab__name"), task=F("executable")).annotate(count=Count("pk"))
+        rows = (
+            visible(Task.objects.order_by(), access_of(request))
+            .values("status", lab=F("session__lab__name"), task=F("executable"))
+            .annotate(count=Count("pk"))
+        )
         return Response([{**row, "status": Status(row["status"]).label} for row in rows.order_by("lab", "task", "status")])
 
 
@@ -97,6 +103,7 @@ class Plans(APIView):
         form = serializers.PlanSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         asked = form.validated_data
+        require(Area.PIPELINE, {asked["session"].lab_id})
         tasks = write_plan(asked["session"], asked["tasks"], asked["flow_run"])
         return Response(serializers.TaskSerializer(tasks, many=True).data)
 
@@ -124,6 +131,7 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     def create(self, request: Request) -> Response:
         """``POST /attempts``: claim a task; 200 where the very same claim was heard before."""
         asked = serializers.ClaimSerializer.read(request.data)
+        _require_tasks(Task.objects.filter(pk=asked["task"].pk))
         if known := Attempt.objects.select_related("task").filter(pk=asked.get("id"), task=asked["task"]).first():
             return Response(serializers.AttemptSerializer.show(known))
         try:
@@ -137,6 +145,7 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
     def partial_update(self, request: Request, pk: str) -> Response:
         """``PATCH /attempts/{id}``: a heartbeat, or with a `status` the end."""
         told = serializers.ReportSerializer.read(request.data)
+        _require_tasks(Task.objects.filter(attempts=_uuid(pk)))
         try:
             attempt = self._finish(_uuid(pk), told) if "status" in told else self._keep(_uuid(pk), told)
         except Task.DoesNotExist:
@@ -153,6 +162,13 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
             return leases.finish(attempt, Status(told.pop("status")), **told)
         except ValueError as error:
             raise ValidationError({"status": [str(error)]}) from None
+
+
+def _require_tasks(tasks: QuerySet[Task]) -> None:
+    """Refuse where one of the tasks is of a lab for which whoever is at work may not write; for the services no query is made."""
+    access = acting()
+    if access is not None and access.is_bounded:
+        require(Area.PIPELINE, tasks.order_by().values_list("session__lab", flat=True).distinct())
 
 
 def _uuid(text: str) -> uuid.UUID:
@@ -175,8 +191,10 @@ class Cancellations(APIView):
         asked = form.validated_data
         by = asked.get("by") or request.user.get_username()
         if "flow_run" in asked:
+            _require_tasks(Task.objects.filter(flow_run=asked["flow_run"]))
             tasks = cancellations.cancel_flow_run(asked["flow_run"], by)
         else:
+            require(Area.PIPELINE, {asked["session"].lab_id})
             tasks = cancellations.cancel_session(asked["session"], by, asked["tasks"])
         return Response(serializers.TaskSerializer(tasks, many=True).data)
 
@@ -208,6 +226,7 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         fields = form.validated_data
         if fields.get("session") and not fields.get("lab"):
             fields["lab"] = fields["session"].lab
+        require(Area.PIPELINE, {lab.pk for lab in (fields.get("lab"), fields.get("session") and fields["session"].lab) if lab})
         event, is_new = Event.objects.get_or_create(key=fields.pop("key"), defaults=fields)
         return Response(self.get_serializer(event).data, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 
@@ -236,7 +255,11 @@ class Failures(APIView):
         """``GET /failures?lab=&task=&since=&fingerprint=&limit=``: the latest first."""
         query = serializers.FailureQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        return Response(serializers.FailureSerializer(failures.groups(**query.validated_data), many=True).data)
+        return Response(
+            serializers.FailureSerializer(
+                failures.groups(visible(Attempt.objects.all(), access_of(request)), **query.validated_data), many=True
+            ).data
+        )
 
 
 class PauseFilter(RecordFilter):
@@ -273,8 +296,12 @@ class ExpiredLeases(APIView):
 
     @extend_schema(request=serializers.ReapSerializer, responses={200: OpenApiTypes.OBJECT}, operation_id="expired_leases_create")
     def post(self, request: Request) -> Response:
-        """``POST /expired-leases``."""
+        """``POST /expired-leases``: of the lab that is named, else of all that whoever asks works in."""
         form = serializers.ReapSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         lab = form.validated_data.get("lab")
-        return Response([str(pk) for pk in leases.reap(**({"session__lab": lab} if lab else {}))])
+        access = access_of(request)
+        if lab:
+            require(Area.PIPELINE, {lab.pk})
+        of_labs = {"session__lab": lab} if lab else {} if access.everything else {"session__lab__in": access.labs}
+        return Response([str(pk) for pk in leases.reap(**of_labs)])

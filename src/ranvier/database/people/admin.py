@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.http import HttpRequest
 
-from ranvier.database.people.models import Lab, LabLocation, LabMembership, LabServer, Project, User
+from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabMembership, LabServer, Project, User
+from ranvier.database.rest.admin_site import RoleAdmin
 
 admin.site.site_header = admin.site.site_title = "Ranvier"
 admin.site.index_title = "The lab's database"
@@ -21,7 +23,7 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(User)
-class RanvierUserAdmin(UserAdmin):
+class RanvierUserAdmin(RoleAdmin, UserAdmin):
     """Users."""
 
     list_display = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "is_public_user", "last_login")
@@ -31,8 +33,25 @@ class RanvierUserAdmin(UserAdmin):
     inlines = [MembershipInline]
 
 
+@admin.register(AccessToken)
+class AccessTokenAdmin(RoleAdmin):
+    """Tokens with names, to look at and to revoke; `ranvier tokens new` and ``POST /tokens`` make them."""
+
+    list_display = ("name", "user", "scope", "lab", "created", "expires", "last_used")
+    list_filter = ("scope", "lab")
+    search_fields = ("name", "user__username")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A page cannot show a token once only."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AccessToken | None = None) -> bool:
+        """What a token is for does not change."""
+        return False
+
+
 @admin.register(Lab)
-class LabAdmin(admin.ModelAdmin):
+class LabAdmin(RoleAdmin):
     """Labs."""
 
     list_display = ("name", "institution", "timezone")
@@ -42,7 +61,7 @@ class LabAdmin(admin.ModelAdmin):
 
 
 @admin.register(LabServer)
-class LabServerAdmin(admin.ModelAdmin):
+class LabServerAdmin(RoleAdmin):
     """Lab servers."""
 
     list_display = ("lab", "repository", "user", "machine", "version", "last_seen")
@@ -51,7 +70,7 @@ class LabServerAdmin(admin.ModelAdmin):
 
 
 @admin.register(LabLocation)
-class LabLocationAdmin(admin.ModelAdmin):
+class LabLocationAdmin(RoleAdmin):
     """Rigs and rooms."""
 
     list_display = ("name", "lab")
@@ -60,7 +79,7 @@ class LabLocationAdmin(admin.ModelAdmin):
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin):
+class ProjectAdmin(RoleAdmin):
     """Projects."""
 
     list_display = ("name", "description")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
 from django.db import models
+from django.utils import timezone
 
 from ranvier.database.base import NamedRecord, Record
+from ranvier.database.rest.rules import ROLE_CHOICES, Role
 
 word = RegexValidator(r"^\w+$", "use letters, digits and _ only: the name becomes a folder of every session's path")
 
@@ -68,7 +73,7 @@ class LabMembership(Record):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
     lab = models.ForeignKey(Lab, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=255, blank=True)
+    role = models.CharField(max_length=255, choices=ROLE_CHOICES, default=Role.EXPERIMENTER.value)
     start_date = models.DateField(null=True, blank=True)
     end_date = models.DateField(null=True, blank=True)
 
@@ -89,4 +94,56 @@ class Project(NamedRecord):
     """What experiments are done for."""
 
     description = models.TextField(blank=True)
-    users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, related_name="projects")
+    users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="projects",
+        help_text="Who alone reads its sessions, beside their lab; nobody: all",
+    )
+    public = models.BooleanField(default=False, help_text="Whether public users may read its sessions")
+
+
+class AccessToken(models.Model):
+    """A token with a name of its own, which may stand for a part of what its user may do, and ends by itself or when it is revoked.
+
+    The token itself is told once, when it is made; only its hash is kept.
+    """
+
+    class Scope(models.TextChoices):
+        """What it is good for, of what its user may."""
+
+        ALL = "all", "All that its user may"
+        READ = "read", "Reading"
+        LAB = "lab", "Writing in one lab"
+        PIPELINE = "pipeline", "Sessions, data and tasks"
+
+    #: What each begins with, which tells it from the one token that Alyx gives every user.
+    PREFIX = "rvt_"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
+    name = models.CharField(max_length=255, help_text="What it is for")
+    scope = models.CharField(max_length=16, choices=Scope, default=Scope.ALL)
+    lab = models.ForeignKey(Lab, models.CASCADE, null=True, blank=True, related_name="+", help_text="The only one that it writes in")
+    hash = models.CharField(max_length=64, unique=True, editable=False, help_text="sha256 of the token")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    expires = models.DateTimeField(null=True, blank=True, help_text="Nothing: never")
+    last_used = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["user__username", "name"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_token_per_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
+
+    @classmethod
+    def issue(cls, **fields: Any) -> tuple[AccessToken, str]:
+        """Make one; the row, and the token that nobody can read again."""
+        key = cls.PREFIX + secrets.token_urlsafe(30)
+        return cls.objects.create(hash=cls.hash_of(key), **fields), key
+
+    @staticmethod
+    def hash_of(key: str) -> str:
+        """What is kept of a token; it is long and random, so that no slow hash is needed."""
+        return hashlib.sha256(key.encode()).hexdigest()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings as django_settings
 from rest_framework import serializers
 
 from ranvier.database.data.models import DataRepository
-from ranvier.database.people.models import Lab, LabLocation, LabServer, Project, User, word
+from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabServer, Project, User, word
 from ranvier.database.people.servers import token_of
 from ranvier.database.rest.fields import Named
 from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer, RequestSerializer
@@ -103,7 +105,34 @@ class ProjectSerializer(NamedSerializer):
 
     class Meta(RecordSerializer.Meta):
         model = Project
-        fields = ("name", "description", "users")
+        fields = ("name", "description", "users", "public")
+
+
+class TokenSerializer(RecordSerializer):
+    """A token with a name, without what it reads."""
+
+    user = Named("username", required=False, queryset=User.objects.all())
+    lab = Named(required=False, allow_null=True, queryset=Lab.objects.all())
+
+    class Meta(RecordSerializer.Meta):
+        model = AccessToken
+        fields: tuple[str, ...] = ("id", "user", "name", "scope", "lab", "created", "expires", "last_used")
+        read_only_fields = ("created", "last_used")
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A token for one lab names it."""
+        if asked.get("scope") == AccessToken.Scope.LAB and not asked.get("lab"):
+            raise serializers.ValidationError({"lab": ["a token with the scope lab is for one lab: name it"]})
+        return asked
+
+
+class NewTokenSerializer(TokenSerializer):
+    """A token as it is told once, when it is made."""
+
+    token = serializers.CharField(read_only=True)
+
+    class Meta(TokenSerializer.Meta):
+        fields = (*TokenSerializer.Meta.fields, "token")
 
 
 class MeSerializer(serializers.Serializer):

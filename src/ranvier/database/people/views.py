@@ -12,10 +12,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ranvier.database.people import serializers
-from ranvier.database.people.models import Lab, LabLocation, LabServer, Project, User
+from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabServer, Project, User
 from ranvier.database.people.servers import ensure_server
+from ranvier.database.rest.access import Access, access_of, refusal
 from ranvier.database.rest.filters import AnyOf, RecordFilter
 from ranvier.database.rest.permissions import StaffWrites
+from ranvier.database.rest.rules import Area
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
 
 
@@ -79,7 +81,7 @@ class LabServerViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
     @extend_schema(request=serializers.NewLabServerSerializer, responses={201: serializers.JoiningSerializer})
     def create(self, request: Request) -> Response:
         """``POST /lab-servers``: 201, or 200 where the lab has one."""
-        if not request.user.is_staff:
+        if not request.user.is_staff or access_of(request).by_named_token:
             raise PermissionDenied("only staff may add a lab; sign in as an administrator")
         form = serializers.NewLabServerSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -101,9 +103,48 @@ class LabServerViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
 
     def _own(self, request: Request) -> LabServer:
         server = self.get_object()
+        if access_of(request).by_named_token:
+            raise PermissionDenied(
+                "a token with a name does not get to know others; sign in with the password, or with the user's own token"
+            )
         if not (request.user.is_staff or request.user == server.user):
             raise PermissionDenied(f"this is for {server.user.username}, the user of {server}, and for staff")
         return server
+
+
+class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet):
+    """Tokens with names: one's own; an admin of a lab sees and revokes those of its people, and staff all."""
+
+    queryset = AccessToken.objects.select_related("user", "lab")
+    serializer_class = serializers.TokenSerializer
+
+    @extend_schema(responses={201: serializers.NewTokenSerializer})
+    def create(self, request: Request) -> Response:
+        """``POST /tokens``: make one; the answer is the only one that has the token itself."""
+        access = self._whole(request)
+        form = self.get_serializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        asked = {"user": request.user, **form.validated_data}
+        if asked["user"] != request.user and not request.user.is_staff:
+            raise PermissionDenied("only staff may make a token for somebody else; leave user out")
+        if asked.get("lab") and not access.works_in({asked["lab"].pk}) and not request.user.is_staff:
+            raise refusal(access, Area.LAB)
+        token, key = AccessToken.issue(**asked)
+        return Response({**self.get_serializer(token).data, "token": key}, status.HTTP_201_CREATED)
+
+    def perform_destroy(self, instance: AccessToken) -> None:
+        """Revoke it; what comes with it from now on is refused."""
+        self._whole(self.request)
+        instance.delete()
+
+    def _whole(self, request: Request) -> Access:
+        """Who asks, unless by a token that stands for a part of its user and must not make a greater one."""
+        access = access_of(request)
+        if access.by_named_token:
+            raise PermissionDenied(
+                "a token with a name neither makes nor revokes others; sign in with the password or the user's own token"
+            )
+        return access
 
 
 class LocationFilter(RecordFilter):

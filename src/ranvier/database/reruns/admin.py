@@ -14,6 +14,7 @@ from django.utils.safestring import mark_safe
 
 from ranvier.amounts import counted, duration, size, span
 from ranvier.database.reruns.models import Backfill, BackfillSession, Rerun, RerunSession
+from ranvier.database.rest.admin_site import RoleAdmin
 
 
 class ReadOnly(admin.options.BaseModelAdmin):
@@ -58,7 +59,7 @@ class RerunSessionInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(Rerun)
-class RerunAdmin(ReadOnly, admin.ModelAdmin):
+class RerunAdmin(ReadOnly, RoleAdmin):
     """Reruns."""
 
     list_display = ("created", "tag", "created_by", "sessions_chosen", "priority", "force", "still_open")
@@ -112,7 +113,7 @@ class BackfillSessionInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(Backfill)
-class BackfillAdmin(ReadOnly, admin.ModelAdmin):
+class BackfillAdmin(ReadOnly, RoleAdmin):
     """Backfills."""
 
     list_display = ("created", "task", "version", "state", "created_by", "sessions_chosen", "number")

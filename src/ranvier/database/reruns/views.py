@@ -15,7 +15,9 @@ from rest_framework.response import Response
 
 from ranvier.database.reruns import asking, backfills, planning, serializers
 from ranvier.database.reruns.models import Backfill, BackfillSession, Rerun, RerunSession
+from ranvier.database.rest.access import require
 from ranvier.database.rest.filters import RecordFilter
+from ranvier.database.rest.rules import Area
 from ranvier.priority import Priority
 
 
@@ -51,6 +53,7 @@ class RerunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
             return Response(_answer(pk, known.priority, list(sessions), 0, 0, dry=False))
         selection = form.selection()
         wanted, left_out = asking.choose(selection)
+        require(Area.PIPELINE, {each.session.lab_id for each in wanted})
         priority = Priority(asked.get("priority") or Priority.of(len(wanted)))
         if asked["dry"]:
             return Response(_answer(pk, priority, wanted, left_out, 0, dry=True))
@@ -119,6 +122,7 @@ class BackfillViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
         """``POST /backfills``: plan one, which runs nothing."""
         form = serializers.BackfillRequestSerializer(data=request.data)
         form.is_valid(raise_exception=True)
+        require(Area.PIPELINE, form.wish().selection.find_sessions().order_by().values_list("lab", flat=True).distinct())
         made = planning.plan(form.wish(), by=request.user, asked=form.validated_data["selection"])
         return Response(self.get_serializer(made).data, status.HTTP_201_CREATED)
 

@@ -8,3 +8,9 @@ class RestConfig(AppConfig):
 
     name = "ranvier.database.rest"
     verbose_name = "Requests"
+
+    def ready(self) -> None:
+        """Listen for what is written."""
+        from ranvier.database.rest.history import listen
+
+        listen()

@@ -9,14 +9,24 @@ import django_filters
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
+from rest_framework.filters import BaseFilterBackend
 
 from ranvier.database.data.models import Dataset
 from ranvier.database.rest import lookups
+from ranvier.database.rest.access import access_of, visible
 from ranvier.database.rest.fields import parse_qc
 
 if TYPE_CHECKING:  # rest_framework.views itself imports this module
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+
+class Seen(BaseFilterBackend):
+    """Rows that whoever asks may read, in lists and alone."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Model], view: APIView) -> QuerySet[Model]:
+        """Those rows."""
+        return visible(queryset, access_of(request))
 
 
 class ListFilters(DjangoFilterBackend):

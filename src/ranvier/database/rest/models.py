@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
+import datetime
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+
+
+class Change(models.Model):
+    """What somebody has changed in a row: the history of every table that people write."""
+
+    class Kind(models.TextChoices):
+        """What was done."""
+
+        ADDED = "added"
+        CHANGED = "changed"
+        DELETED = "deleted"
+
+    id = models.BigAutoField(primary_key=True)
+    time = models.DateTimeField(default=timezone.now)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    username = models.CharField(max_length=150, help_text="Of the user, who may be gone by now")
+    model = models.CharField(max_length=64, help_text="Table, such as actions.session")
+    row = models.CharField(max_length=64, help_text="Id of the row")
+    name = models.CharField(max_length=255, help_text="What the row was called")
+    kind = models.CharField(max_length=8, choices=Kind)
+    fields = models.JSONField(default=dict, help_text="By field, what it was and what it became")
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["model", "row"], name="changes_of_a_row")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.kind} by {self.username}"
+
+    # Names by which the admin's page of a row's history asks.
+
+    @property
+    def action_time(self) -> datetime.datetime:
+        """When it was."""
+        return self.time
+
+    def get_change_message(self) -> str:
+        """What was changed, for people."""
+        told = "; ".join(f"{name}: {before!r} → {after!r}" for name, (before, after) in self.fields.items())
+        return f"{self.kind}: {told}" if told else self.kind
 
 
 class KeptAnswer(models.Model):

@@ -16,12 +16,13 @@ from django.utils.safestring import SafeString
 from ranvier.database.actions.models import WaterRestriction
 from ranvier.database.actions.notebook_admin import CullInline, NoteInline
 from ranvier.database.actions.water import histories, history
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.database.subjects import colony_admin  # noqa: F401  registers its pages
 from ranvier.database.subjects.models import CageStay, GenotypeTest, HumaneEndPoint, Source, Species, Strain, Subject, Zygosity
 
 
 @admin.register(Species, Strain, Source)
-class OriginAdmin(admin.ModelAdmin):
+class OriginAdmin(RoleAdmin):
     """What subjects are and come from."""
 
     list_display = ("name",)
@@ -80,7 +81,7 @@ class Restricted(admin.SimpleListFilter):
 
 
 @admin.register(Subject)
-class SubjectAdmin(admin.ModelAdmin):
+class SubjectAdmin(RoleAdmin):
     """Subjects."""
 
     list_display = ("nickname", "lab", "line", "alleles", "sex", "birth_date", "age_weeks", "cage", "alive", "responsible_user")

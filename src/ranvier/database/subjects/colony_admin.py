@@ -11,6 +11,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
 from ranvier.database.people.models import Lab
+from ranvier.database.rest.admin_site import RoleAdmin
 from ranvier.database.subjects.models import (
     Allele,
     BreedingPair,
@@ -30,7 +31,7 @@ from ranvier.database.subjects.naming import AUTOMATIC, MOST_PUPS, next_name, we
 
 
 @admin.register(Allele, Sequence)
-class GeneAdmin(admin.ModelAdmin):
+class GeneAdmin(RoleAdmin):
     """Alleles, and sequences that are tested for."""
 
     list_display = ("name", "description")
@@ -47,7 +48,7 @@ class ZygosityRuleInline(admin.TabularInline):
 
 
 @admin.register(Line)
-class LineAdmin(admin.ModelAdmin):
+class LineAdmin(RoleAdmin):
     """Lines."""
 
     list_display = ("name", "nickname", "species", "strain", "target_phenotype")
@@ -114,7 +115,7 @@ class PupInline(admin.TabularInline):
 
 
 @admin.register(Litter)
-class LitterAdmin(admin.ModelAdmin):
+class LitterAdmin(RoleAdmin):
     """Litters."""
 
     form = LitterForm
@@ -158,7 +159,7 @@ class LitterInline(admin.TabularInline):
 
 
 @admin.register(BreedingPair)
-class BreedingPairAdmin(admin.ModelAdmin):
+class BreedingPairAdmin(RoleAdmin):
     """Pairs."""
 
     form = NamedByLine
@@ -171,7 +172,7 @@ class BreedingPairAdmin(admin.ModelAdmin):
 
 
 @admin.register(GenotypeTest)
-class GenotypeTestAdmin(admin.ModelAdmin):
+class GenotypeTestAdmin(RoleAdmin):
     """Tests."""
 
     list_display = ("subject", "sequence", "test_result", "date")
@@ -191,7 +192,7 @@ class StayInline(admin.TabularInline):
 
 
 @admin.register(Cage)
-class CageAdmin(admin.ModelAdmin):
+class CageAdmin(RoleAdmin):
     """Cages."""
 
     list_display = ("name", "lab", "cage_type", "light_cycle")
@@ -203,7 +204,7 @@ class CageAdmin(admin.ModelAdmin):
 
 
 @admin.register(SubjectRequest)
-class SubjectRequestAdmin(admin.ModelAdmin):
+class SubjectRequestAdmin(RoleAdmin):
     """Animals that are asked for."""
 
     list_display = ("line", "count", "given", "user", "project", "date", "due_date")
@@ -223,7 +224,7 @@ class SubjectRequestAdmin(admin.ModelAdmin):
 
 
 @admin.register(HumaneEndPoint)
-class HumaneEndPointAdmin(admin.ModelAdmin):
+class HumaneEndPointAdmin(RoleAdmin):
     """What ends experiments."""
 
     list_display = ("subject", "criterion", "min_weight_pct", "reached_on")
@@ -234,7 +235,7 @@ class HumaneEndPointAdmin(admin.ModelAdmin):
 
 
 @admin.register(GrowthReference)
-class GrowthReferenceAdmin(admin.ModelAdmin):
+class GrowthReferenceAdmin(RoleAdmin):
     """What animals weigh at an age."""
 
     list_display = ("sex", "age_weeks", "mean", "sd")

@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 
 from ranvier.database.actions.models import WaterRestriction
 from ranvier.database.actions.water import history
+from ranvier.database.rest.access import access_of, visible
 from ranvier.database.rest.filters import AnyOf, StructuredFilter
 from ranvier.database.rest.viewsets import RecordViewSet
 from ranvier.database.subjects.models import CageStay, Subject, Zygosity
@@ -105,7 +106,7 @@ class WaterRequirement(APIView):
     )
     def get(self, request: Request, nickname: str) -> Response:
         """``GET /water-requirement/<nickname>``: from the first weighing or water to today, or the days that are asked for."""
-        subject = get_object_or_404(Subject.objects.select_related("lab"), nickname=nickname)
+        subject = get_object_or_404(visible(Subject.objects.select_related("lab"), access_of(request)), nickname=nickname)
         water = history(subject)
         first = _day(request, "start_date") or water.first_day()
         last = _day(request, "end_date") or water.today
