@@ -46,7 +46,8 @@ def write_session(folder: Path) -> None:
 def client(live_database: Any, tmp_path_factory: pytest.TempPathFactory) -> OneAlyx:
     """ONE as a user of another machine has it: nothing cached, files by HTTP."""
     url, password = live_database.url, live_database.settings.secret("admin_password")
-    one.params.save({"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}, url)
+    server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
+    one.params.save({"ALYX_URL": url, **server}, url)
     cache = tmp_path_factory.mktemp("one-cache")
     return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=cache, cache_rest=None)
 
@@ -238,6 +239,6 @@ def test_places_are_written_and_searched_with_one(client: OneAlyx, session: tupl
     trajectory = client.alyx.rest("trajectories", "create", data=track)
     row = {"trajectory_estimate": trajectory["id"], "x": 1, "y": 1, "z": 1, "axial": 20, "lateral": 16, "brain_region": 382}
     client.alyx.rest("channels", "create", data=[row])
-    assert [str(found) for found in client.search(atlas_acronym="CA", query_type="remote")] == [eid]
-    assert [str(found) for found in client.search_insertions(atlas_acronym="CA1", query_type="remote")] == [str(pid)]
-    assert len(client.search(atlas_acronym="VISp", query_type="remote")) == 0
+    assert [str(found) for found in client.search(subject=SUBJECT, atlas_acronym="CA", query_type="remote")] == [eid]
+    assert [str(found) for found in client.search_insertions(subject=SUBJECT, atlas_acronym="CA1", query_type="remote")] == [str(pid)]
+    assert len(client.search(subject=SUBJECT, atlas_acronym="VISp", query_type="remote")) == 0
