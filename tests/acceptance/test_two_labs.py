@@ -192,13 +192,13 @@ def test_each_lab_works_on_its_own_data_with_its_own_plugins_whatever_becomes_of
 
 
 def _seen_at_the_centre(centre: Centre) -> None:
-    seen = {state.lab["name"]: state for state in labs.overview(centre.database, centre.settings)}
-    assert seen.keys() >= {"lab_a", "lab_b"}
-    for name in ("lab_a", "lab_b"):
-        assert seen[name].polling
-        server = seen[name].server
-        assert server is not None
-        assert server["cluster"]["workers"] == 1
+    def seen() -> dict[str, tuple[bool, int]]:
+        """Of each lab with a server whether a worker polls, and the workers of its cluster at its last sign of life."""
+        states = labs.overview(centre.database, centre.settings)
+        return {each.lab["name"]: (each.polling, each.server["cluster"]["workers"]) for each in states if each.server}
+
+    # a server gives its first sign of life before its cluster has a worker, and the next one half a minute later
+    until(lambda: seen().items() >= {"lab_a": (True, 1), "lab_b": (True, 1)}.items())
 
 
 def _refused_by_the_other(centre: Centre, subject: str, other: str) -> None:

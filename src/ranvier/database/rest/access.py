@@ -161,11 +161,20 @@ class Acting:
             _acting.set(None)
 
 
-def labs_of(row: Model) -> set[Any]:
-    """Ids of the labs that a row belongs to; a note belongs where what it is on does."""
+def labs_of(row: Model, *, added: bool = False) -> set[Any]:
+    """Ids of the labs that a row belongs to; a note belongs where what it is on does.
+
+    Parameters
+    ----------
+    row
+        The row.
+    added
+        Whether it is new, which some rules make more of.
+    """
     if row._meta.label == "actions.Note":
         return labs_of(row.content_object) if row.content_object is not None else set()
-    return {lab for path in rule_of(row).labs for lab in _follow(row, path)}
+    rule = rule_of(row)
+    return {lab for path in (*rule.labs, *(rule.when_added if added else ())) for lab in _follow(row, path)}
 
 
 def _follow(row: Any, path: str) -> set[Any]:

@@ -43,8 +43,8 @@ def _kept(access: Access, model: type[Model]) -> bool:
     return model._meta.label not in WITHOUT and not access.is_machine
 
 
-def _guard(access: Access, row: Model) -> None:
-    if access.is_bounded and rule_of(row).area is not Area.OWN and not access.works_in(labs_of(row)):
+def _guard(access: Access, row: Model, *, added: bool = False) -> None:
+    if access.is_bounded and rule_of(row).area is not Area.OWN and not access.works_in(labs_of(row, added=added)):
         raise refusal(access, rule_of(row).area)
 
 
@@ -58,7 +58,7 @@ def _after_saving(sender: type[Model], instance: Model, created: bool, raw: bool
     access = _at_work(sender)
     if access is None or raw:
         return
-    _guard(access, instance)
+    _guard(access, instance, added=created)
     if not _kept(access, sender):
         return
     before = {} if created else instance.__dict__.pop("_before", None) or {}

@@ -69,6 +69,8 @@ class Rule:
     labs
         Paths to the ids of the labs that a row belongs to; who writes it must be able to in all of them. Without any, all labs share the
         rows.
+    when_added
+        Paths to the ids of labs in which whoever adds a row must be able to write besides.
     session
         Path to the id of the session that decides who may read it.
     shows_to_public
@@ -79,12 +81,12 @@ class Rule:
 
     area: Area
     labs: tuple[str, ...] = ()
+    when_added: tuple[str, ...] = ()
     session: str = ""
     shows_to_public: str = ""
     open: bool = False
 
 
-_ACTION = ("lab_id", "subject__lab_id")
 _OF_SUBJECT = Rule(Area.NOTEBOOK, ("subject__lab_id",))
 _IN_COLONY = Rule(Area.COLONY, ("subject__lab_id",))
 _SHARED_COLONY, _SHARED_NOTES, _SHARED_DATA = (Rule(area, open=True) for area in (Area.COLONY, Area.NOTEBOOK, Area.DATA))
@@ -92,7 +94,7 @@ _STAFF = Rule(Area.STAFF, open=True)
 
 
 def _of_session(area: Area, path: str = "session") -> Rule:
-    return Rule(area, (f"{path}__lab_id",), f"{path}_id")
+    return Rule(area, (f"{path}__lab_id",), session=f"{path}_id")
 
 
 RULES: dict[str, Rule] = {
@@ -126,11 +128,11 @@ RULES: dict[str, Rule] = {
     "actions.WaterType": _SHARED_NOTES,
     "actions.CullReason": _SHARED_NOTES,
     "actions.CullMethod": _SHARED_NOTES,
-    "actions.Session": Rule(Area.NOTEBOOK, _ACTION, "id"),
-    "actions.Surgery": Rule(Area.NOTEBOOK, _ACTION),
-    "actions.VirusInjection": Rule(Area.NOTEBOOK, _ACTION),
-    "actions.OtherAction": Rule(Area.NOTEBOOK, _ACTION),
-    "actions.WaterRestriction": Rule(Area.NOTEBOOK, _ACTION),
+    "actions.Session": Rule(Area.NOTEBOOK, ("lab_id",), ("subject__lab_id",), "id"),
+    "actions.Surgery": _OF_SUBJECT,
+    "actions.VirusInjection": _OF_SUBJECT,
+    "actions.OtherAction": _OF_SUBJECT,
+    "actions.WaterRestriction": _OF_SUBJECT,
     "actions.Weighing": _OF_SUBJECT,
     "actions.WaterAdministration": _OF_SUBJECT,
     "actions.Cull": _IN_COLONY,
@@ -140,18 +142,18 @@ RULES: dict[str, Rule] = {
     "experiments.BrainRegion": _SHARED_NOTES,
     "experiments.ImagingType": _SHARED_NOTES,
     "experiments.ProbeInsertion": _of_session(Area.NOTEBOOK),
-    "experiments.ChronicInsertion": Rule(Area.NOTEBOOK, _ACTION),
+    "experiments.ChronicInsertion": _OF_SUBJECT,
     "experiments.TrajectoryEstimate": Rule(
-        Area.NOTEBOOK, ("probe_insertion__session__lab_id", "chronic_insertion__lab_id"), "probe_insertion__session_id"
+        Area.NOTEBOOK, ("probe_insertion__session__lab_id", "chronic_insertion__subject__lab_id"), session="probe_insertion__session_id"
     ),
     "experiments.Channel": Rule(
         Area.NOTEBOOK,
-        ("trajectory_estimate__probe_insertion__session__lab_id", "trajectory_estimate__chronic_insertion__lab_id"),
-        "trajectory_estimate__probe_insertion__session_id",
+        ("trajectory_estimate__probe_insertion__session__lab_id", "trajectory_estimate__chronic_insertion__subject__lab_id"),
+        session="trajectory_estimate__probe_insertion__session_id",
     ),
     "experiments.FOV": _of_session(Area.NOTEBOOK),
     "experiments.FOVLocation": _of_session(Area.NOTEBOOK, "field_of_view__session"),
-    "experiments.ImagingStack": Rule(Area.NOTEBOOK, ("slices__session__lab_id",), "slices__session_id"),
+    "experiments.ImagingStack": Rule(Area.NOTEBOOK, ("slices__session__lab_id",), session="slices__session_id"),
     "data.DataRepositoryType": _SHARED_DATA,
     "data.DataFormat": _SHARED_DATA,
     "data.DatasetType": _SHARED_DATA,
@@ -165,7 +167,7 @@ RULES: dict[str, Rule] = {
     "jobs.Task": _of_session(Area.PIPELINE),
     "jobs.Attempt": _of_session(Area.PIPELINE, "task__session"),
     "jobs.Failure": _of_session(Area.PIPELINE, "task__session"),
-    "jobs.Event": Rule(Area.PIPELINE, ("lab_id", "session__lab_id"), "session_id"),
+    "jobs.Event": Rule(Area.PIPELINE, ("lab_id", "session__lab_id"), session="session_id"),
     "jobs.Pause": Rule(Area.PIPELINE, ("lab_id",)),
     "reruns.Rerun": Rule(Area.PIPELINE, ("sessions__session__lab_id",)),
     "reruns.RerunSession": _of_session(Area.PIPELINE),
