@@ -42,6 +42,13 @@ def test_every_page_opens_and_finds(browser: Any, mouse: str) -> None:
         assert added.status_code == (200 if page.has_add_permission(added.wsgi_request) else 403), place
 
 
+def test_animals_come_first_and_accounts_last(browser: Any) -> None:
+    page = browser.get("/admin/")
+    labels = [app["app_label"] for app in page.context["app_list"]]
+    assert labels[:2] == ["subjects", "actions"]
+    assert labels.index("people") > labels.index("data")
+
+
 def test_the_page_of_a_subject_shows_weight_and_water(browser: Any, mouse: str) -> None:
     page = browser.get(f"/admin/subjects/subject/{mouse}/change/")
     assert page.status_code == 200

@@ -15,6 +15,8 @@ from ranvier.database.rest.access import Access, access_of, visible, writable
 from ranvier.database.rest.models import Change
 from ranvier.database.rest.rules import RULES, WRITES, Area, rule_of
 
+#: The order of the pages: what is in the hand most comes first.
+APPS = ("subjects", "actions", "experiments", "data", "jobs", "reruns", "people")
 #: Changes that the page of a row's history shows.
 SHOWN = 100
 
@@ -30,6 +32,11 @@ class RanvierSite(admin.AdminSite):
             return False
         access = access_of(request)
         return access.user.is_staff or (not access.reads_only and any(WRITES[role] for _, role in access.roles))
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The apps, in the order of `APPS`; others follow."""
+        places = {name: place for place, name in enumerate(APPS)}
+        return sorted(super().get_app_list(request, app_label), key=lambda app: places.get(app["app_label"], len(APPS)))
 
 
 class ByRole(ModelBackend):
