@@ -43,6 +43,10 @@ class UnknownSession(RanvierError):
     """The database has no such session."""
 
 
+class NothingMeant(RanvierError):
+    """Nothing in the session has the names that were asked for."""
+
+
 class OtherLab(RanvierError):
     """The session is of another lab, whose own server has its data."""
 
@@ -138,6 +142,8 @@ def _planned(
         if request.force:
             request.done = _done_before(flow_run, rows, database)
         plan = plan_session(folder, installed.values(), settings, rows, request)
+        if not any(map(request.names, plan.instances)) and (unmet := request.unmet(plan)):
+            raise NothingMeant("; ".join(unmet), "`ranvier plan` shows what there is, and why the rest does not apply")
         try:
             saved = database.save_plan(eid, plan_rows(plan, settings), flow_run)
         except DatabaseRefused as refusal:

@@ -160,8 +160,9 @@ def _services(read: Settings) -> Iterator[Finding]:
         if service.once or service.name in coming:
             continue
         problem = service.answers(time.time() - SILENT_S)
-        if problem and state is None:
-            yield Finding(service.name, False, "does not run", _up(read))
+        if state is None:
+            other = f"does not run here; something else answers at {service.address}" if service.ports and not problem else "does not run"
+            yield Finding(service.name, False, other, _up(read))
             continue
         seen = state.services.get(service.name) if state else None
         died = f"; restarted {seen.restarts} times" if seen and seen.restarts else ""

@@ -13,7 +13,7 @@ from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.errors import RanvierError
 from ranvier.plan import Plan, Request, plan_session
 from ranvier.plugins import registry
-from ranvier.session import Session, locate
+from ranvier.session import Session, SessionPathError, locate
 from ranvier.settings import Settings, SettingsError
 
 
@@ -39,7 +39,10 @@ def folder_of(text: str, settings: Settings) -> Session:
     if not Path(text).exists() and re.fullmatch(r"[^/]+/\d{4}-\d\d-\d\d/\d{1,3}", text):
         subject, date, number = text.split("/")
         return Session.parse(settings.lab_root / subject / date / f"{int(number):03d}")
-    return Session.parse(Path(text).expanduser().resolve())
+    path = Path(text).expanduser()
+    if len(path.parts) == 1 and not path.exists():
+        raise SessionPathError(f"{text} names no session", "give its id, its folder, or subject/yyyy-mm-dd/number")
+    return Session.parse(path.resolve())
 
 
 def reference(text: str, settings: Settings) -> str:

@@ -22,6 +22,9 @@ from ranvier.states import GOOD_ENOUGH, SETTLED, Status
 _LONGEST_WHY = 150  #: characters of a parent's reason that its children repeat
 _NAMED = 3  #: parents that a child names
 
+#: Why an instance is skipped that a request names not.
+NOT_ASKED = "not asked for"
+
 Row = Mapping[str, Any]  #: a task as the database's REST interface gives it
 
 
@@ -118,6 +121,16 @@ class Request:
         """Whether an instance was asked for by name."""
         return self.tasks is None or instance.name in self.tasks or instance.task.name in self.tasks
 
+    def unmet(self, plan: Plan) -> list[str]:
+        """What was asked for by a name that nothing here has, in words."""
+        here = {name for each in plan.instances for name in (each.name, each.task.name)}
+        known = ", ".join(sorted(each.name for each in plan.instances)) or "nothing"
+        told = []
+        for name in (name for name in self.tasks or () if name not in here):
+            why = next((why for left, why in plan.left_out.items() if name in (left, left.partition("[")[0])), "")
+            told.append(f"{name} does not apply here: {why}" if why else f"no task is called {name} here; there is {known}")
+        return told
+
     def forces(self, instance: Instance) -> bool:
         """Whether an instance is to run although nothing has changed."""
         return self.force and self.names(instance) and instance.name not in self.done
@@ -162,19 +175,24 @@ def plan_session(
     by_name = {str(row["name"]): row for row in rows or ()}
     plan.seen = None if rows is None else {name: int(row.get("attempt") or 0) for name, row in by_name.items()}
     request = request or Request()
+    plan.problems += request.unmet(plan)
     wanted = request.wanted(plan.instances)
     with HashBook(settings.work_folder / "hashes.sqlite") as hashes:
         for instance in plan.instances:
             if instance.name not in wanted and not instance.refused:
-                plan.decisions[instance.name] = Decision("skip", "not asked for")
+                plan.decisions[instance.name] = Decision("skip", NOT_ASKED)
             else:
                 plan.decisions[instance.name] = _decide(plan, instance, by_name, request, hashes)
     return plan
 
 
 def plan_rows(plan: Plan, settings: Settings) -> list[dict[str, Any]]:
-    """The plan as the rows that the database keeps (``POST /plans``)."""
-    sized = [instance.for_its_inputs(plan.session) for instance in plan.instances]
+    """The plan as the rows that the database keeps (``POST /plans``): an instance that is new and was not asked for has none yet."""
+    kept = {name for name, decision in plan.decisions.items() if decision.reason != NOT_ASKED or name in (plan.seen or ())}
+    for instance in reversed(plan.instances):
+        if instance.name in kept:
+            kept.update(instance.parents)
+    sized = [instance.for_its_inputs(plan.session) for instance in plan.instances if instance.name in kept]
     return [_plan_row(instance, plan, settings) for instance in sized]
 
 

@@ -13,6 +13,7 @@ from ranvier import prefect_api
 from ranvier.amounts import counted
 from ranvier.client import Database
 from ranvier.errors import RanvierError
+from ranvier.plugins import registry
 from ranvier.priority import Priority
 from ranvier.settings import Settings
 from ranvier.states import Status
@@ -47,6 +48,26 @@ def ask(database: Database, eid: str, tasks: Sequence[str] | None = None, *, for
     """
     payload = {"tasks": list(tasks) if tasks else None, "force": force}
     return database.request_run(eid, "session.requested", f"{eid}:asked:{uuid.uuid4()}", payload)
+
+
+def refuse_unknown(database: Database, eid: str, tasks: Sequence[str]) -> None:
+    """Refuse names of tasks and task instances that neither the session has nor a new plan could bring.
+
+    Raises
+    ------
+    RunProblem
+        Naming them, and what the session has.
+    """
+    names, installed = [row["name"] for row in database.tasks(eid)], registry()
+
+    def is_known(name: str) -> bool:
+        task, instance, _ = name.partition("[")
+        planned = name in names or (not instance and any(each.partition("[")[0] == task for each in names))
+        return planned or (task in installed and not (instance and names))
+
+    if unknown := [name for name in tasks if not is_known(name)]:
+        hint = f"it has {', '.join(names) or 'none yet'}; `ranvier tasks list` shows what is installed"
+        raise RunProblem(f"the session has no task {', '.join(unknown)}", hint)
 
 
 def await_delivery(database: Database, event: dict[str, Any], timeout_s: float = 60.0) -> str:

@@ -74,7 +74,7 @@ def show(answer: dict[str, Any]) -> None:
     from ranvier import runs
     from ranvier.cli import screen
 
-    columns = ((each["reference"], ", ".join(each["tasks"] or ["all that is due"]), each["reason"]) for each in answer["sessions"])
+    columns = ((each["reference"], ", ".join(each["tasks"] or ["all"]), each["reason"]) for each in answer["sessions"])
     rows = [[screen.escape(text) for text in row] for row in columns]
     if rows:
         screen.out.print(screen.table(("session", "tasks", "why"), rows))

@@ -20,6 +20,7 @@ def run(session: SessionArgument, task: TaskOption = None, wait: WaitOption = Fa
     from ranvier import runs
 
     database, here, eid = find_session(session)
+    runs.refuse_unknown(database, eid, task or ())
     _report(session, database, here, runs.ask(database, eid, task), wait=wait)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,16 +57,19 @@ def show(seen: Overview) -> None:
     if seen.units:
         screen.out.print("Units     " + ", ".join(f"{count} ({screen.escape(name)})" for name, count in seen.units.items()), soft_wrap=True)
     screen.out.print(f"Datasets  {seen.datasets}, {screen.size(seen.size)}")
-    for index, figure in enumerate(seen.figures):
-        screen.out.print(f"{'' if index else 'Figures':<10}{screen.escape(str(figure))}", soft_wrap=True)
+    folders = Counter(str(figure.parent) for figure in seen.figures)
+    for index, (folder, count) in enumerate(folders.items()):
+        screen.out.print(f"{'' if index else 'Figures':<10}{screen.escape(folder)} ({count})", soft_wrap=True)
     for name, address in seen.links.items():
         screen.out.print(f"{name.capitalize():<10}{address}", soft_wrap=True)
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     from ranvier.cli import screen
+    from ranvier.states import Status
 
-    elapsed = screen.duration(row.get("time_elapsed_secs"))
+    under_way = Status.parse(row["status"]) in (Status.WAITING, Status.STARTED)  # the time is that of the attempt before
+    elapsed = "-" if under_way else screen.duration(row.get("time_elapsed_secs"))
     return screen.escape(row["name"]), screen.coloured(row["status"]), elapsed, str(row.get("attempt") or "-")
 
 

@@ -50,9 +50,9 @@ def follow_losses(session_id: uuid.UUID) -> None:
 def record_losses(session_id: uuid.UUID) -> None:
     """Have the QC of a session and of its probes say what was lost to an error, so that nobody takes for good what is not whole.
 
-    A task is lost that is Errored, or Held because of one that is. While it is tried again it stays so; once it has ended well, or was
-    given up by hand, it is not. All of it is derived from the tasks as they stand, so it does not matter in which order changes are seen;
-    the caller must hold no task's lock, as the session is locked here.
+    A task is lost that is Errored, or Held because of one that is; what a person has cancelled is not done, which its status says. While it
+    is tried again it stays so; once it has ended well, or was given up by hand, it is not. All of it is derived from the tasks as they
+    stand, so it does not matter in which order changes are seen; the caller must hold no task's lock, as the session is locked here.
     """
     session = Session.objects.only("extended_qc").get(pk=session_id)
     before = _lost_before(session.extended_qc)
@@ -71,12 +71,13 @@ def record_losses(session_id: uuid.UUID) -> None:
 
 def _losses(session: Session) -> dict[str, str]:
     """The device of each task that is lost, by the task's name."""
-    tasks = {task.pk: task for task in Task.objects.filter(session=session).only("name", "device", "status")}
+    tasks = {task.pk: task for task in Task.objects.filter(session=session).only("name", "device", "status", "cancel_requested")}
     parents = defaultdict(set)
     for child, parent in Task.parents.through.objects.filter(from_task__in=tasks).values_list("from_task", "to_task"):
         parents[child].add(parent)
     before = set(_lost_before(session.extended_qc))
-    lost = {key for key, task in tasks.items() if task.status == Status.ERRORED or (task.status in _UNDER_WAY and task.name in before)}
+    failed = {key for key, task in tasks.items() if task.status == Status.ERRORED and not task.cancel_requested}
+    lost = failed | {key for key, task in tasks.items() if task.status in _UNDER_WAY and task.name in before}
     held = {key for key, task in tasks.items() if task.status == Status.HELD}
     while more := {key for key in held - lost if parents[key] & lost}:
         lost |= more
