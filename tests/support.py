@@ -9,13 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60.0, every_s: float = 0.05) -> Any:
-    """Wait until something is true, and return it."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it did not come about within {timeout_s:g} s"
-        time.sleep(every_s)
-    return found
+def waiter(usual_s: float, every_s: float = 0.05) -> Callable[..., Any]:
+    """What waits until something is true and returns it: for so many seconds, unless a test says otherwise."""
+
+    def until(condition: Callable[[], Any], timeout_s: float = usual_s) -> Any:
+        end = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < end, f"it did not come about within {timeout_s:g} s"
+            time.sleep(every_s)
+        return found
+
+    return until
 
 
 def free_ports(number: int) -> list[int]:

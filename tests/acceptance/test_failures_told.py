@@ -7,21 +7,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-import support
 import yaml
+from support import waiter
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
 from ranvier.supervisor import running
 
-until = partial(support.until, timeout_s=180.0, every_s=0.5)
+until = waiter(180, 0.5)
 
 
 PLUGIN = Path(__file__).parents[1] / "integration" / "chain"

@@ -10,22 +10,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import support
 import yaml
-from support import free_ports
+from support import free_ports, waiter
 
 from ranvier import labs, prefect_api
 from ranvier.client import Database
 from ranvier.session import READY_FLAG
 from ranvier.settings import Settings, load
 
-until = partial(support.until, timeout_s=240.0, every_s=0.3)
+until = waiter(240, 0.3)
 
 
 pytestmark = pytest.mark.whole

@@ -205,9 +205,20 @@ def test_the_doctor_signs_in_and_knows_the_endpoints(command: Command) -> None:
 
 def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_home: Settings) -> None:
     with pytest.raises(
+        Exception, match=r"has no session nobody/2026-01-15/001 \(there is no such folder here either; `ranvier status` lists"
+    ):
+        command("status", "nobody/2026-01-15/001")
+    (ranvier_home.lab_root / "nobody" / "2026-01-15" / "001").mkdir(parents=True)
+    with pytest.raises(
         Exception, match=r"has no session nobody/2026-01-15/001 \(`ranvier register .*nobody/2026-01-15/001` registers it\)"
     ):
         command("status", "nobody/2026-01-15/001")
+
+
+def test_a_run_of_a_task_that_is_not_there_is_refused(command: Command, done: Session) -> None:
+    for name in ("nosuch", "raw_registration[probe07]"):
+        with pytest.raises(Exception, match=r"the session has no task .*raw_registration\[probe00\]"):
+            command("run", str(done.path), "--task", name)
 
 
 def test_a_token_that_the_database_does_not_know_is_named_with_its_mend(

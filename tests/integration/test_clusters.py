@@ -10,14 +10,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import support
-from support import free_ports
+from support import free_ports, waiter
 
 from ranvier import settings as settings_module
 from ranvier.cluster import Cluster, ClusterUnreachable, connect, misfit, promised
@@ -26,7 +24,7 @@ from ranvier.services import environment, services
 from ranvier.settings import Settings
 from ranvier.supervisor import up
 
-until = partial(support.until, timeout_s=90.0, every_s=0.2)
+until = waiter(90, 0.2)
 
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")

@@ -12,16 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
-import support
 import yaml
-from support import free_ports
+from support import free_ports, waiter
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
@@ -29,7 +27,7 @@ from ranvier.session import READY_FLAG
 from ranvier.settings import Settings
 from ranvier.supervisor import read_state, running
 
-until = partial(support.until, timeout_s=60.0, every_s=0.2)
+until = waiter(60, 0.2)
 
 
 PLUGIN = Path(__file__).with_name("chain")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import until
+from support import waiter
 
 from ranvier import settings as settings_module
 from ranvier.flows.host import see_installed
@@ -23,6 +23,9 @@ from ranvier.leash import shows_life
 from ranvier.plugins import GROUP
 from ranvier.services import environment, pulse
 from ranvier.settings import Settings
+
+until = waiter(60)
+
 
 FLOW_RUN = "8d2c5f0a-6a30-4f8e-9d53-0d8b7c9d2f11"
 

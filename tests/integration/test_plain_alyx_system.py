@@ -6,14 +6,13 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import support
 import yaml
+from support import waiter
 
 from ranvier import runs
 from ranvier.overview import overview
@@ -21,7 +20,7 @@ from ranvier.session import READY_FLAG
 from ranvier.settings import load
 from ranvier.supervisor import read_state, running
 
-until = partial(support.until, timeout_s=300.0, every_s=0.3)
+until = waiter(300, 0.3)
 
 
 pytestmark = pytest.mark.whole

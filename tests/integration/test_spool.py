@@ -10,13 +10,12 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
-import support
+from support import waiter
 
 from ranvier import Input, Output, attempt, commit, task
 from ranvier.attempt import Attempt
@@ -28,7 +27,7 @@ from ranvier.session import Session
 from ranvier.settings import AttemptSettings
 from ranvier.spool import Spool, read
 
-until = partial(support.until, timeout_s=30.0, every_s=0.05)
+until = waiter(30)
 
 
 _numbers = count(1)

@@ -12,12 +12,11 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-import support
+from support import waiter
 
 from ranvier import settings as settings_module
 from ranvier import supervisor as supervisor_module
@@ -27,7 +26,7 @@ from ranvier.services import Port, Service, environment
 from ranvier.settings import Settings
 from ranvier.supervisor import Event, SupervisorError, read_state, up
 
-until = partial(support.until, timeout_s=20.0, every_s=0.05)
+until = waiter(20)
 
 
 #: Stays up, with a daemon that has left its session and lost its parent.

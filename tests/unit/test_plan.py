@@ -118,6 +118,24 @@ def test_what_comes_after_a_task_is_looked_at_and_not_forced(session, settings):
     assert plan.decisions["register[probe00]"].reason == plan.decisions["sort[probe01]"].reason == "not asked for"
 
 
+def test_a_new_instance_that_was_not_asked_for_gets_no_row(session, settings):
+    rows = [{"name": "sort[probe01]", "status": "Complete", "attempt": 1}]
+    plan = plan_session(session, TASKS, settings, rows, Request(tasks=["sort[probe00]"]))
+    assert {row["name"] for row in plan_rows(plan, settings)} == {
+        "sort[probe00]",  # asked for
+        "register[probe00]",  # its parent
+        "sort[probe01]",  # has a row
+        "register[probe01]",
+    }
+
+
+def test_a_name_that_nothing_has_is_a_problem_and_one_that_does_not_apply_says_why(session, settings):
+    plan = plan_session(session, TASKS, settings, [], Request(tasks=["sort", "nosuch", "fits"]))
+    nosuch, fits = plan.problems
+    assert nosuch.startswith("no task is called nosuch here; there is rates[probe00], ")
+    assert fits.startswith("fits does not apply here: ")
+
+
 def test_what_a_request_has_done_is_not_forced_again(session, settings):
     rows = [finished(session, settings, "register[probe00]", register, ["raw_ephys_data/probe00/*.ap.meta"])]
     asked = Request(tasks=["register[probe00]"], force=True, done={"register[probe00]"})

@@ -5,16 +5,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from functools import partial
 
 import psutil
 import pytest
-import support
+from support import waiter
 
 from ranvier.process import Child, thread_environment
 from ranvier.usage import MemoryWatch
 
-until = partial(support.until, timeout_s=30.0, every_s=0.05)
+until = waiter(30)
 
 
 TASK = """

@@ -39,6 +39,28 @@ class PlainAlyx(Attempts, Events):
         """
         raise DatabaseRefused(400, f"{self.url} is a plain Alyx, which cannot be the centre of labs", f"add the lab at {self.url}/admin")
 
+    def tokens(self) -> list[Record]:
+        """Refused: an Alyx gives each user one token, without a name.
+
+        Raises
+        ------
+        DatabaseRefused
+            Always.
+        """
+        raise self._names_no_tokens()
+
+    def new_token(self, **fields: Any) -> Record:
+        """Refused, as `tokens`."""
+        raise self._names_no_tokens()
+
+    def revoke_token(self, token_id: str) -> None:
+        """Refused, as `tokens`."""
+        raise self._names_no_tokens()
+
+    def _names_no_tokens(self) -> DatabaseRefused:
+        hint = "POST /auth-token there gives a user's one; its admin page takes it away"
+        return DatabaseRefused(400, f"{self.url} is a plain Alyx, whose tokens have no names", hint)
+
     def sign_of_life(self, lab: str, **fields: Any) -> Record:
         """Nothing: there is nobody to be told."""
         return {}
