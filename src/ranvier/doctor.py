@@ -160,14 +160,15 @@ def _services(read: Settings) -> Iterator[Finding]:
         if service.once or service.name in coming:
             continue
         problem = service.answers(time.time() - SILENT_S)
-        if state is None:
-            other = f"does not run here; something else answers at {service.address}" if service.ports and not problem else "does not run"
-            yield Finding(service.name, False, other, _up(read))
+        if problem and state is None:
+            yield Finding(service.name, False, "does not run", _up(read))
             continue
         seen = state.services.get(service.name) if state else None
         died = f"; restarted {seen.restarts} times" if seen and seen.restarts else ""
         mend = f"less {read.home / 'logs' / service.name}.log" if problem or died else ""
-        yield Finding(service.name, not problem, (problem or service.address or "answers") + died, mend)
+        answer = service.address or "answers"
+        answer = answer if state else f"something answers{f' at {answer}' if service.address else ''}, started elsewhere"
+        yield Finding(service.name, not problem, (problem or answer) + died, mend)
 
 
 def _database(read: Settings, since: dt.date | None, hashes: bool) -> Iterator[Finding]:
