@@ -93,5 +93,7 @@ def new(
 
     made = new_package(name, into, per)
     screen.out.print(f"Wrote {counted(len(made.files), 'file')} in {screen.escape(str(made.folder))}. Now:\n")
-    screen.out.print(f"  pip install -e {screen.escape(str(made.folder))}\n  pytest {screen.escape(str(made.folder))}\n", soft_wrap=True)
+    screen.out.print(
+        f"  pip install pytest -e {screen.escape(str(made.folder))}\n  python -m pytest {screen.escape(str(made.folder))}\n", soft_wrap=True
+    )
     screen.out.print(f"and write your task in {screen.escape(str(made.task))}", soft_wrap=True)
