@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROLES = ("public", "experimenter", "stock manager", "lab admin", "data engineer")
-LABS = ("rolelab", "otherlab")
+LABS = ("rolelab", "foreignlab")
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +110,12 @@ def changes(lab: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
 @pytest.mark.parametrize("role", [*ROLES, None])
 def test_nobody_writes_in_another_lab(labs: Any, client_of: Any, role: str | None) -> None:
     client, through = client_of(role), []
-    for method, path, body in changes(labs["otherlab"]):
+    for method, path, body in changes(labs["foreignlab"]):
         answer = getattr(client, method)(path, body, format="json")
         if answer.status_code not in (403, 404, 405):
             through.append((method, path, answer.status_code))
     assert not through
-    assert _unchanged(labs["otherlab"])
+    assert _unchanged(labs["foreignlab"])
 
 
 def _unchanged(lab: dict[str, Any]) -> bool:
@@ -149,10 +149,10 @@ def test_a_role_writes_its_part_of_its_lab(labs: Any, client_of: Any, role: str,
 
 def test_a_row_does_not_move_into_another_lab(labs: Any, client_of: Any) -> None:
     client = client_of("experimenter")
-    moved = client.patch(f"/subjects/{labs['rolelab']['subject']}", {"lab": "otherlab"}, format="json")
+    moved = client.patch(f"/subjects/{labs['rolelab']['subject']}", {"lab": "foreignlab"}, format="json")
     assert moved.status_code == 403, moved.content
     assert "role" in moved.json()["detail"]
-    mixed = {"subject": labs["otherlab"]["subject"], "lab": "rolelab", "start_time": "2026-09-03T08:00:00", "number": 1}
+    mixed = {"subject": labs["foreignlab"]["subject"], "lab": "rolelab", "start_time": "2026-09-03T08:00:00", "number": 1}
     assert client.post("/sessions", mixed, format="json").status_code == 403
 
 
@@ -164,7 +164,7 @@ def test_a_lab_server_works_for_its_own_lab(labs: Any, rest: Any) -> None:
 
     client = APIClient(SERVER_NAME="localhost")
     client.credentials(HTTP_AUTHORIZATION=f"Token {token_of(LabServer.objects.get(lab__name='rolelab'))}")
-    for name, code in (("rolelab", 200), ("otherlab", 403)):
+    for name, code in (("rolelab", 200), ("foreignlab", 403)):
         asked = {"session": labs[name]["session"], "tasks": [{"name": "served"}]}
         assert client.post("/plans", asked, format="json").status_code == code, name
         assert client.patch(f"/lab-servers/{name}", {"machine": "m"}, format="json").status_code == code, name
@@ -176,7 +176,7 @@ def test_a_closed_project_is_read_by_those_it_names(labs: Any, client_of: Any, r
     from ranvier.database.actions.models import Session
     from ranvier.database.people.models import Project
 
-    lab = labs["otherlab"]
+    lab = labs["foreignlab"]
     outsider, member, public = client_of("experimenter"), client_of("data engineer"), client_of("public")
     addresses = [f"/{endpoint}/{lab['rows'][endpoint]}" for endpoint in ("sessions", "datasets", "files", "insertions", "tasks", "notes")]
     assert {outsider.get(address).status_code for address in addresses} == {200}, "labs read across"
@@ -187,7 +187,7 @@ def test_a_closed_project_is_read_by_those_it_names(labs: Any, client_of: Any, r
     try:
         assert {outsider.get(address).status_code for address in addresses} == {404}
         assert {member.get(address).status_code for address in addresses} == {200}
-        assert {client_of("experimenter", "otherlab").get(address).status_code for address in addresses} == {200}, "their own"
+        assert {client_of("experimenter", "foreignlab").get(address).status_code for address in addresses} == {200}, "their own"
         assert outsider.get(f"/datasets?session={lab['session']}").json()["count"] == 0
         assert outsider.get("/cache/info").status_code == 403
         assert outsider.get("/history", {"model": "session", "id": lab["session"]}).status_code == 404
@@ -208,7 +208,7 @@ def test_labs_may_be_kept_apart(labs: Any, client_of: Any, monkeypatch: pytest.M
     monkeypatch.setattr(settings, "RANVIER", apart)
     client = client_of("experimenter")
     for endpoint in ("sessions", "datasets", "subjects", "weighings", "tasks", "cages"):
-        assert client.get(f"/{endpoint}/{labs['otherlab']['rows'][endpoint]}").status_code == 404, endpoint
+        assert client.get(f"/{endpoint}/{labs['foreignlab']['rows'][endpoint]}").status_code == 404, endpoint
         assert client.get(f"/{endpoint}/{labs['rolelab']['rows'][endpoint]}").status_code == 200, endpoint
 
 
@@ -305,7 +305,7 @@ def test_the_admin_shows_and_changes_by_role(labs: Any, client_of: Any) -> None:
     chosen = {"action": "mark_to_be_genotyped", "_selected_action": [str(mouse.pk) for mouse in mice.values()]}
     assert browser.post("/admin/subjects/subject/", chosen).status_code == 302
     marked = {lab: Subject.objects.get(pk=mouse.pk).to_be_genotyped for lab, mouse in mice.items()}
-    assert marked == {"rolelab": True, "otherlab": False}
+    assert marked == {"rolelab": True, "foreignlab": False}
     assert page("lab admin", f"people/lab/{_lab('rolelab')}/change/").status_code == 200
 
 
@@ -368,7 +368,7 @@ def test_tokens_stand_for_a_part_of_their_user(labs: Any, client_of: Any) -> Non
     assert issue(scope="read").get(f"/sessions/{rows['sessions']}").status_code == 200
     assert issue().post("/tokens", {"name": "greater"}, format="json").status_code == 403, "a token makes no token"
     assert owner.post("/tokens", {"name": "of none", "scope": "lab"}, format="json").status_code == 400
-    assert owner.post("/tokens", {"name": "of others", "scope": "lab", "lab": "otherlab"}, format="json").status_code == 403
+    assert owner.post("/tokens", {"name": "of others", "scope": "lab", "lab": "foreignlab"}, format="json").status_code == 403
     assert all(len(token.hash) == 64 for token in AccessToken.objects.all())
 
 
@@ -378,7 +378,7 @@ def test_a_token_of_staff_for_one_lab_is_for_that_lab(labs: Any, rest: Any) -> N
     admin = User.objects.get(username="admin")
     _, key = AccessToken.issue(user=admin, name="one lab", scope="lab", lab=Lab.objects.get(name="rolelab"))
     client = token_client(key)
-    for lab, code in (("rolelab", 200), ("otherlab", 403)):
+    for lab, code in (("rolelab", 200), ("foreignlab", 403)):
         assert client.patch(f"/sessions/{labs[lab]['session']}", {"narrative": "t"}, format="json").status_code == code
     assert client.get("/lab-servers/rolelab").status_code == 403, "it does not get to know the server's own token"
     assert client.post("/lab-servers", {"lab": "newlab"}, format="json").status_code == 403
