@@ -58,16 +58,17 @@ def refuse_unknown(database: Database, eid: str, tasks: Sequence[str]) -> None:
     RunProblem
         Naming them, and what the session has.
     """
-    names, installed = [row["name"] for row in database.tasks(eid)], registry()
-
-    def is_known(name: str) -> bool:
-        task, instance, _ = name.partition("[")
-        planned = name in names or (not instance and any(each.partition("[")[0] == task for each in names))
-        return planned or (task in installed and not (instance and names))
-
-    if unknown := [name for name in tasks if not is_known(name)]:
+    names = [row["name"] for row in database.tasks(eid)]
+    here = {*names, *map(_task_of, names)}
+    missing = [name for name in tasks if name not in here]
+    # what is installed may be new here, but for an instance of a session that has been planned
+    if unknown := [name for name in missing if _task_of(name) not in registry() or (names and "[" in name)]:
         hint = f"it has {', '.join(names) or 'none yet'}; `ranvier tasks list` shows what is installed"
         raise RunProblem(f"the session has no task {', '.join(unknown)}", hint)
+
+
+def _task_of(name: str) -> str:
+    return name.partition("[")[0]
 
 
 def await_delivery(database: Database, event: dict[str, Any], timeout_s: float = 60.0) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import waiter
+from support import free_ports, waiter
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
@@ -84,13 +83,11 @@ def test_failures_are_told_pause_their_task_and_are_resumed(
     tmp_path: Path, posts: tuple[list[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, address = posts
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
     home = tmp_path / "home"
     home.mkdir()
-    (home / "config.toml").write_text(CONFIG.format(*ports, address) + "".join(f"[tasks.{name}]\nenabled = false\n" for name in OTHERS))
+    (home / "config.toml").write_text(
+        CONFIG.format(*free_ports(4), address) + "".join(f"[tasks.{name}]\nenabled = false\n" for name in OTHERS)
+    )
     settings = settings_module.load(home)
     monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
     monkeypatch.setenv("RANVIER_HOME", str(home))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from support import waiter
+from support import free_ports, waiter
 
 from ranvier import runs
 from ranvier.overview import overview
@@ -45,11 +44,8 @@ OURS = ("raw_registration", "raw_ephys_qc", "spike_sorting", "unit_metrics")
 @pytest.fixture(scope="module")
 def server(lab_on_alyx) -> Iterator[Any]:
     """`ranvier up` with a lab's plugin and our own tasks turned off; its database is the Alyx."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [each.getsockname()[1] for each in sockets]
-    [each.close() for each in sockets]
     with (lab_on_alyx.settings.home / "config.toml").open("a") as config:
-        config.write(MORE.format(*ports) + "".join(f"[tasks.{name}]\nenabled = false\n" for name in OURS))
+        config.write(MORE.format(*free_ports(3)) + "".join(f"[tasks.{name}]\nenabled = false\n" for name in OURS))
     settings = load(lab_on_alyx.settings.home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PLUGIN))

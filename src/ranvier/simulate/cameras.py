@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ranvier.simulate.damage import SimulationError
 from ranvier.simulate.face import HEIGHT, WIDTH, Look, Motion, draw, keypoints, make_look, make_motion
-from ranvier.simulate.truth import FOLDER
+from ranvier.simulate.truth import read_truth, write_truth
 
 if TYPE_CHECKING:
     from ranvier.simulate.mouse import Behaviour
@@ -57,11 +57,7 @@ def load_film(session_path: Path | str, camera: str) -> Film:
     SimulationError
         If there is none.
     """
-    path = Path(session_path) / FOLDER / f"{camera}Camera.npz"
-    if not path.exists():
-        raise SimulationError(f"{path} is not there", "only cameras that were simulated have a truth")
-    with np.load(path) as content:
-        return Film(**{field.name: content[field.name] for field in fields(Film)})
+    return read_truth(Film, session_path, f"{camera}Camera", "only cameras that were simulated have a truth")
 
 
 def film(
@@ -124,9 +120,7 @@ def film(
     if "frozen_video" in kinds:
         where[:] = where[0]
     made = Film(times[kept], times, where.astype(np.float32), motion.pupil_diameter * look.scale, motion.licks)
-    truth = session_path / FOLDER / f"{camera}Camera.npz"
-    truth.parent.mkdir(exist_ok=True)
-    np.savez_compressed(truth, **asdict(made))
+    write_truth(made, session_path, f"{camera}Camera")
     return made
 
 

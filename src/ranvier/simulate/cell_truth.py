@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ranvier.simulate.damage import SimulationError
-from ranvier.simulate.truth import FOLDER
+from ranvier.simulate.truth import SIMULATED_ONLY, read_truth, write_truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,7 @@ class CellTruth:
 
     def save(self, session_path: Path, fov: str) -> Path:
         """Write it below the session folder."""
-        path = session_path / FOLDER / f"{fov}.npz"
-        path.parent.mkdir(exist_ok=True)
-        np.savez_compressed(path, **asdict(self))
-        return path
+        return write_truth(self, session_path, fov)
 
 
 @dataclass(frozen=True)
@@ -104,11 +101,7 @@ def load_cells(session_path: Path | str, fov: str = "FOV_00") -> CellTruth:
     SimulationError
         If there is none.
     """
-    path = Path(session_path) / FOLDER / f"{fov}.npz"
-    if not path.exists():
-        raise SimulationError(f"{path} is not there", "only sessions that ranvier simulate wrote have a truth")
-    with np.load(path) as content:
-        return CellTruth(**{field.name: content[field.name] for field in fields(CellTruth)})
+    return read_truth(CellTruth, session_path, fov, SIMULATED_ONLY)
 
 
 def score_cells(session_path: Path | str, fov: str = "FOV_00") -> CellScore:

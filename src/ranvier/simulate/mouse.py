@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ranvier.simulate.damage import SimulationError
-from ranvier.simulate.truth import FOLDER
+from ranvier.simulate.truth import read_truth, write_truth
 
 CONTRASTS = (1.0, 0.25, 0.125, 0.0625, 0.0)
 #: Of the encoder in a turn, and the turn that moves the stimulus by its 35 degrees: 62 mm wheel, gain of 4 degrees/mm.
@@ -60,10 +60,7 @@ class Behaviour:
 
     def save(self, session_path: Path) -> Path:
         """Write it below the session folder."""
-        path = session_path / FOLDER / "behaviour.npz"
-        path.parent.mkdir(exist_ok=True)
-        np.savez_compressed(path, **asdict(self))
-        return path
+        return write_truth(self, session_path, "behaviour")
 
 
 def load_behaviour(session_path: Path | str) -> Behaviour:
@@ -74,11 +71,7 @@ def load_behaviour(session_path: Path | str) -> Behaviour:
     SimulationError
         If there is no such truth.
     """
-    path = Path(session_path) / FOLDER / "behaviour.npz"
-    if not path.exists():
-        raise SimulationError(f"{path} is not there", "only sessions that were simulated with behaviour have it")
-    with np.load(path) as content:
-        return Behaviour(**{field.name: content[field.name] for field in fields(Behaviour)})
+    return read_truth(Behaviour, session_path, "behaviour", "only sessions that were simulated with behaviour have it")
 
 
 def make_behaviour(duration_s: float, seed: int) -> Behaviour:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,32 @@ if TYPE_CHECKING:
 FOLDER = ".ranvier_truth"
 #: A unit counts as found at this accuracy, as in SpikeInterface's and SpikeForest's comparisons.
 FOUND = 0.8
+SIMULATED_ONLY = "only sessions that ranvier simulate wrote have a truth"
+
+T = TypeVar("T")
+
+
+def write_truth(made: Any, session_path: Path, name: str) -> Path:
+    """Write a truth, a dataclass of arrays and numbers, below the session folder."""
+    path = session_path / FOLDER / f"{name}.npz"
+    path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(path, **asdict(made))
+    return path
+
+
+def read_truth(kind: type[T], session_path: Path | str, name: str, hint: str) -> T:
+    """Read what `write_truth` wrote; numbers come back as arrays without dimensions.
+
+    Raises
+    ------
+    SimulationError
+        If it is not there; the hint says who has one.
+    """
+    path = Path(session_path) / FOLDER / f"{name}.npz"
+    if not path.exists():
+        raise SimulationError(f"{path} is not there", hint)
+    with np.load(path) as content:
+        return kind(**{field.name: content[field.name] for field in fields(kind)})  # type: ignore[arg-type]  # a dataclass
 
 
 @dataclass(frozen=True)
@@ -49,10 +75,7 @@ class Truth:
 
     def save(self, session_path: Path, probe: str) -> Path:
         """Write it below the session folder."""
-        path = session_path / FOLDER / f"{probe}.npz"
-        path.parent.mkdir(exist_ok=True)
-        np.savez_compressed(path, **asdict(self))
-        return path
+        return write_truth(self, session_path, probe)
 
 
 @dataclass(frozen=True)
@@ -98,12 +121,8 @@ def load_truth(session_path: Path | str, probe: str = "probe00") -> Truth:
     SimulationError
         If there is none.
     """
-    path = Path(session_path) / FOLDER / f"{probe}.npz"
-    if not path.exists():
-        raise SimulationError(f"{path} is not there", "only sessions that ranvier simulate wrote have a truth")
-    with np.load(path) as content:
-        values = {field.name: content[field.name] for field in fields(Truth)}
-    return Truth(**values | {"sampling_rate": float(values["sampling_rate"])})
+    read = read_truth(Truth, session_path, probe, SIMULATED_ONLY)
+    return replace(read, sampling_rate=float(read.sampling_rate))
 
 
 def score(session_path: Path | str, probe: str = "probe00", sorter: str = "spykingcircus2") -> Score:

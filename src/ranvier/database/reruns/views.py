@@ -122,8 +122,9 @@ class BackfillViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
         """``POST /backfills``: plan one, which runs nothing."""
         form = serializers.BackfillRequestSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        require(Area.PIPELINE, form.wish().selection.find_sessions().order_by().values_list("lab", flat=True).distinct())
-        made = planning.plan(form.wish(), by=request.user, asked=form.validated_data["selection"])
+        wish = form.wish()
+        require(Area.PIPELINE, wish.selection.find_sessions().order_by().values_list("lab", flat=True).distinct())
+        made = planning.plan(wish, by=request.user, asked=form.validated_data["selection"])
         return Response(self.get_serializer(made).data, status.HTTP_201_CREATED)
 
     @extend_schema(request=serializers.BackfillStepSerializer, responses=serializers.BackfillReportSerializer)

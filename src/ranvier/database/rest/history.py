@@ -101,7 +101,7 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, lis
 def _told(name: str, value: Any) -> Any:
     """A value as it is kept: what JSON has as it is, and anything else as text, shortened."""
     if value in (None, "") or isinstance(value, (bool, int, float)):
-        return value or (None if value == "" else value)
+        return None if value == "" else value
     if name in SECRET:
         return "…"
     if isinstance(value, (dict, list)):
