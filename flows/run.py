@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import AwaitingRetry, Completed, State
 
-from ranvier.attempt import CLAIMED, run_attempt
+from ranvier.attempt import CLAIMED, RETURNED, run_attempt
 from ranvier.client import Database, Record
 from ranvier.cluster import Cluster, NeverFits, misfit, promised, unique_key
 from ranvier.errors import RanvierError
@@ -188,6 +188,9 @@ class SessionRun:
             except RanvierError as error:
                 failure = Failure(str(error), cause_of(error))
             else:
+                if outcome["status"] == RETURNED:
+                    waiting = self._wait(f"given back: {outcome['reason']}", waiting)
+                    continue
                 if outcome["status"] == CLAIMED:
                     waiting, force = self._wait(f"waits for another run: {outcome['reason']}", waiting), False
                     continue

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import shutil
@@ -17,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ranvier import commit, contract, gpus, identity, metrics, process
+from ranvier import closing, commit, contract, gpus, identity, metrics, process
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.declare import Output
 from ranvier.errors import RanvierError
 from ranvier.hashes import HashBook
-from ranvier.lease import Cancelled, Fenced, Lease
+from ranvier.lease import Cancelled, Fenced, Lease, Returned
 from ranvier.memory import Share
 from ranvier.order import Order
 from ranvier.placement import place
@@ -38,12 +39,15 @@ from ranvier.states import SETTLED, Status
 
 UNCHANGED = "Unchanged"  #: the result that is there has the same identity, so nothing ran
 CLAIMED = "Claimed"  #: another attempt at the same task is running
+RETURNED = "Returned"  #: the worker was stopped, and the task waits for another
 PAUSED = 423  #: HTTP status: the task may not run in this lab until someone lifts its pause
 
 _LOG_TAIL = 20_000  #: bytes of the log that the database keeps with the task
 _LONGEST_REASON = 2_000  #: characters
 #: Seconds for which the database is asked again, before the attempt is given back or its report goes into the spool.
 _PATIENCE_S = 10.0
+#: Seconds that a Dask worker which is being stopped leaves its attempts for giving back their tasks; its holder waits for 5.
+_CLOSING_S = 4.5
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Outcome:
     Attributes
     ----------
     status
-        The verdict's label, or `UNCHANGED`, or `CLAIMED`.
+        The verdict's label, or `UNCHANGED`, `CLAIMED` or `RETURNED`.
     verdict
         Where the task now stands: the verdict's label, for `UNCHANGED` that of the earlier attempt.
     reason
@@ -101,10 +105,15 @@ def run_attempt(order: dict[str, Any]) -> dict[str, Any]:
     """
     plain = Order(**order)
     settings = load(plain.home)
-    with metrics.attempt(plain.task) as note:
+    with metrics.attempt(plain.task) as note, closing.at_work():
         outcome = Attempt(plain, settings, Database.from_settings(settings, _PATIENCE_S)).run()
         note(outcome.status, outcome.wall_s)
     return asdict(outcome)
+
+
+async def dask_teardown(worker: Any) -> None:
+    """Dask's hook of a preloaded module: the worker is closing, so its attempts give their tasks back instead of falling silent."""
+    await asyncio.to_thread(closing.close, f"the worker on {socket.gethostname()} was stopped", _CLOSING_S)
 
 
 class Attempt:
@@ -207,7 +216,11 @@ class Attempt:
         except Fenced as error:
             self.log(str(error))
             return Outcome(CLAIMED, Status.STARTED.label, str(error), lease.number)
+        except Returned as error:
+            return self._give_back(lease, str(error))
         except Exception as error:  # the edge of an attempt: its failure is its outcome, and the rest of the session goes on
+            if why := closing.reason():
+                return self._give_back(lease, why)
             self.cause = cause_of(error)
             report.fails(_failure(error))
             reachable = True
@@ -218,6 +231,14 @@ class Attempt:
                 shutil.rmtree(scratch, ignore_errors=True)
         self._move(report, hashes)
         return self._hand_in(report, reachable)
+
+    def _give_back(self, lease: Lease, why: str) -> Outcome:
+        self.log(f"given back: {why}")
+        try:
+            self.database.with_patience(0.0).give_back(lease.attempt_id, why)
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            self.log(f"{error}; the lease runs out, and the task is given back then")
+        return Outcome(RETURNED, Status.WAITING.label, why, lease.number)
 
     def _new_report(self, lease: Lease, scratch: Path) -> Report:
         order = self.order
@@ -250,6 +271,8 @@ class Attempt:
             raise Fenced(lease.lost)
         if lease.cancelled:
             raise Cancelled(lease.cancelled)
+        if ended.stopped and (why := closing.reason()):
+            raise Returned(why)
         if ended.stopped or ended.result is None or ended.result["error"]:
             report.verdict |= self._how_it_failed(ended)
             return

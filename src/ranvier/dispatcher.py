@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -169,6 +170,8 @@ class Dispatcher:
         return str(cancelled[0].id) if cancelled else ""
 
     def _start_flow_run(self, event: Record) -> str:
+        if goes_on := self._goes_on(event):
+            return goes_on
         session = self.database.session(event["session"])
         name = f"{FLOW}/{event['lab']}"
         try:
@@ -184,6 +187,18 @@ class Dispatcher:
             work_queue_name=_priority(event).queue,
         )
         return str(run.id)
+
+
+    def _goes_on(self, event: Record) -> str:
+        """The flow run whose worker has given a task back, where it has not ended: it has the task attempted again by itself."""
+        flow_run = (event["payload"] or {}).get("flow_run")
+        if not flow_run:
+            return ""
+        try:
+            state = self.prefect.read_flow_run(UUID(flow_run)).state
+        except (ValueError, ObjectNotFound):
+            return ""
+        return "" if state is None or state.is_final() else flow_run
 
 
 def _parameters(event: Record) -> dict[str, Any]:

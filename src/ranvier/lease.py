@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from ranvier import closing
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.errors import RanvierError
 from ranvier.process import Child
@@ -20,6 +21,10 @@ class Fenced(RanvierError):
 
 class Cancelled(RanvierError):
     """Somebody has asked for the attempt to stop."""
+
+
+class Returned(RanvierError):
+    """The worker is being stopped: its task is for another, and nothing is wrong with it."""
 
 
 class Lease:
@@ -49,7 +54,7 @@ class Lease:
 
     def why_stop(self) -> str:
         """Why the child must end now; empty while it may go on."""
-        return self.lost or self.cancelled
+        return self.lost or self.cancelled or closing.reason()
 
     def confirm(self) -> None:
         """Make sure that the lease is still held, and that nobody wants the attempt to stop.

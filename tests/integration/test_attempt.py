@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ranvier import Again, Input, Output, Resources, Retries, commit, contract, task
+from ranvier import Again, Input, Output, Resources, Retries, closing, commit, contract, task
 from ranvier.attempt import Attempt, run_attempt
 from ranvier.child import describe, load
 from ranvier.order import Order, make_order
@@ -317,6 +317,25 @@ def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
     (attempt,) = ranvier_database.attempts(order["task_id"])
     assert (attempt["status"], attempt["reason"], attempt["error_type"]) == ("Errored", "cancelled by olivier", "Cancelled")
     assert_nothing_is_left(session, ranvier_home)
+
+
+def test_a_worker_that_is_stopped_gives_its_task_back(session, ranvier_database, ranvier_home, monkeypatch):
+    monkeypatch.setattr(closing, "_reason", "")
+    order = order_for(ranvier_database, ranvier_home, session, licks)
+    order["parameters"]["seconds"] = 60.0
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(run_attempt(order)))
+    thread.start()
+    while ranvier_database.task(order["task_id"])["status"] != "Started":
+        time.sleep(0.1)
+    assert closing.close("the worker was stopped", 30.0)
+    thread.join()
+    assert (outcomes[0]["status"], outcomes[0]["reason"]) == ("Returned", "the worker was stopped")
+    row = ranvier_database.task(order["task_id"])
+    assert (row["status"], row["reason"]) == ("Waiting", "given back by attempt 1: the worker was stopped")
+    assert_nothing_is_left(session, ranvier_home)
+    closing._reason = ""
+    assert run_attempt(order_for(ranvier_database, ranvier_home, session, licks))["status"] == "Complete"
 
 
 def test_what_was_cancelled_before_it_started_does_not_start(session, ranvier_database, ranvier_home):

@@ -197,6 +197,50 @@ def test_expired_lease_is_given_back_once(live_database: Any, session: str) -> N
     assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"}).status_code == 409
 
 
+def test_attempt_that_is_given_back_has_not_failed(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task, flow_run="f1")
+    for _ in range(2):
+        answer = live_database.request("PATCH", f"/attempts/{attempt['id']}", {"given_back": "the worker was stopped"})
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["reason"]) == ("Errored", "the worker was stopped")
+    row = live_database.request("GET", f"/tasks/{task['id']}").json()
+    assert (row["status"], row["reason"], row["leased"]) == ("Waiting", "given back by attempt 1: the worker was stopped", False)
+    assert not [group for group in live_database.request("GET", "/failures").json() if group["session"] == session]
+    (event,) = live_database.request("GET", f"/events?session={session}&kind=task.returned").json()["results"]
+    assert event["payload"] == {"given_back": {"a": 1}, "tasks": ["a"], "downstream": True, "flow_run": "f1"}
+    assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"status": "Complete"}).status_code == 409
+    assert claim(live_database, task)["number"] == 2
+
+
+def test_task_that_is_given_back_again_and_again_is_not_given_up(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    for number in range(1, 7):
+        attempt = claim(live_database, task, lease_s=60)
+        assert attempt["number"] == number
+        live_database.request("PATCH", f"/attempts/{attempt['id']}", {"given_back": "stopped"})
+    claim(live_database, task, lease_s=0.05)
+    time.sleep(0.1)
+    assert task["id"] in live_database.request("POST", "/expired-leases", {}).json()
+
+
+def test_attempt_that_is_given_back_and_was_cancelled_is_cancelled(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task)
+    live_database.request("POST", "/cancellations", {"session": session, "by": "olivier"})
+    live_database.request("PATCH", f"/attempts/{attempt['id']}", {"given_back": "stopped"})
+    row = live_database.request("GET", f"/tasks/{task['id']}").json()
+    assert (row["status"], row["reason"]) == ("Errored", "cancelled by olivier; stopped")
+
+
+def test_attempt_is_given_back_or_ended_but_not_both(live_database: Any, session: str) -> None:
+    (task,) = plan(live_database, session, {"name": "a"})
+    attempt = claim(live_database, task)
+    answer = live_database.request("PATCH", f"/attempts/{attempt['id']}", {"given_back": "stopped", "status": "Complete"})
+    assert answer.status_code == 400
+    assert "given_back" in answer.text
+
+
 def fallen_silent(database: Any, session: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A task that was given back, and its attempt."""
     (task,) = plan(database, session, {"name": "a"})

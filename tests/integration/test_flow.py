@@ -636,6 +636,8 @@ def test_after_a_stop_in_mid_session_everything_goes_on_and_nothing_is_done_twic
         ends = {name: [each["status"] for each in lab.database.attempts(row["id"])] for name, row in rows.items() if "giant" not in name}
         first, *_, last = reversed(ends.pop("mark[probe01]"))
         assert (first, last) == ("Errored", "Complete"), "it was cut off once"
+        assert lab.database.attempts(rows["mark[probe01]"]["id"])[-1]["error_type"] == "WorkerStopped", "nothing has failed"
+        assert len(lab.flow_runs(subject)) == 1, "the one that was running goes on"
         assert ends == {name: ["Complete"] for name in ends}
 
 

@@ -103,6 +103,22 @@ def test_silence_and_coming_back(ledger):
     assert "fell silent" in refused(ledger.renew, "a2", 60.0)
 
 
+def test_a_worker_that_is_stopped_gives_its_task_back(ledger):
+    for number in range(1, 7):
+        ledger.claim("t1", f"a{number}", number - 1, 60.0)
+        assert ledger.return_one(f"a{number}", "stopped")["status"] == "Waiting"
+        assert ledger.return_one(f"a{number}", "stopped") is None
+    assert (ledger.task("t1")["status"], ledger.task("t1")["reason"]) == ("Waiting", "given back by attempt 6: stopped")
+    assert [task["id"] for task in ledger.untold()] == ["t1"]
+    assert "has ended" in refused(ledger.finish, "a6", "Complete")
+    ledger.claim("t1", "a7", 6, 0.0)
+    assert [task["id"] for task in ledger.give_back(returns=2)] == ["t1"], "what was given back does not count as silence"
+    ledger.claim("t1", "a8", 7, 60.0)
+    ledger.cancel("t1", "me")
+    assert ledger.return_one("a8", "stopped")["reason"] == "cancelled by me; stopped"
+    assert ledger.task("t1")["status"] == "Errored"
+
+
 def test_a_clock_that_was_set_back_makes_no_lease_longer(ledger, monkeypatch):
     now = time.time()
     with monkeypatch.context() as ahead:

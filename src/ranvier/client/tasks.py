@@ -84,6 +84,16 @@ class Tasks(Connection):
         """
         return self._call("patch", f"/attempts/{attempt_id}", fields)
 
+    def give_back(self, attempt_id: str, reason: str) -> None:
+        """End an attempt whose worker is being stopped: its task waits again, and nothing has failed.
+
+        Raises
+        ------
+        DatabaseRefused
+            With status 409 when the attempt has been fenced off.
+        """
+        self._call("patch", f"/attempts/{attempt_id}", {"given_back": reason})
+
     def attempts(self, task_id: str) -> list[Record]:
         """All attempts at a task, newest first."""
         return list(self._get(f"/attempts?task={task_id}"))

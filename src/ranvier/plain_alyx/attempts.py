@@ -77,6 +77,23 @@ class Attempts(Tasks):
             log.warning("%s is %s; Alyx has yet to be told: %s", task["name"], task["status"], error)
         return attempt
 
+    def give_back(self, attempt_id: str, reason: str) -> None:
+        """End an attempt whose worker is being stopped: its task waits again, and nothing has failed.
+
+        Raises
+        ------
+        DatabaseRefused
+            With status 409 when the attempt has been fenced off.
+        """
+        if (task := self.ledger.return_one(attempt_id, reason)) is None:
+            return
+        if task["status"] == Status.WAITING.label:
+            self._note_return(task["session"], [task], flow_run=self.ledger.attempt(attempt_id).get("flow_run", ""))
+        try:
+            self._tell(task)
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            log.warning("%s is given back; Alyx has yet to be told: %s", task["name"], error)
+
     def _take_up_again(self, attempt_id: str) -> None:
         """Set a task Started again that was given back while its attempt was only silent."""
         attempt = self.ledger.attempt(attempt_id)
@@ -120,12 +137,12 @@ class Attempts(Tasks):
                 say_once(f"Alyx cannot be told that {task['name']} of session {task['session']} is {task['status']}: {error}")
         return [task["id"] for task in given_back]
 
-    def _note_return(self, session: str, tasks: list[Record]) -> None:
+    def _note_return(self, session: str, tasks: list[Record], **told: Any) -> None:
         first = tasks[0]
         # an attempt may come back and fall silent again: that is another return
         key = f"{session}:returned:{first['id']}:{first['attempt']}:{first['lease_until']}"
         payload = {"given_back": {task["name"]: task["attempt"] for task in tasks}, "tasks": [task["name"] for task in tasks]}
-        self.outbox.add("task.returned", key, session, self._lab, payload | {"downstream": True})
+        self.outbox.add("task.returned", key, session, self._lab, payload | {"downstream": True, **told})
 
     def _tell(self, task: Record) -> None:
         """Tell Alyx how a task stands, unless somebody else has set it otherwise since it was Started."""

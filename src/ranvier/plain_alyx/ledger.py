@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS attempts (
 """
 #: How the reason begins for which a task is given up whose worker fell silent once too often.
 _GIVEN_UP = "given up"
+#: How the reason begins for which an attempt ended whose worker was being stopped.
+_RETURNED = "given back"
 _JSON = ("receipt", "outputs")
 #: Tasks, each with the outcome of its last attempt's QC.
 _TASKS = (
@@ -282,6 +284,34 @@ class Ledger:
             overdue = [_task(row) for row in self.query(f"{_TASKS} WHERE lease_until IS NOT NULL AND {_OVERDUE}", *_overdue())]
             return [task for task in overdue if self._end_silent(sql, task, returns)]
 
+    def return_one(self, attempt_id: str, reason: str) -> Record | None:
+        """Set the task Waiting of an attempt whose worker is being stopped, and end the attempt; Alyx is still to be told.
+
+        One that was cancelled ends Errored instead.
+
+        Returns
+        -------
+        dict or None
+            The task as it stands now, with the lease that it had; None where it has been given back before.
+
+        Raises
+        ------
+        DatabaseRefused
+            With status 409 when the attempt ended otherwise, or is not the current one.
+        """
+        with self.transaction() as sql:
+            if self.attempt(attempt_id)["reason"].startswith(_RETURNED) or self.fell_silent(attempt_id):
+                return None
+            task = self.task(self._current(attempt_id)["task"])
+            assert task is not None
+            status, how = Status.WAITING, f"{_RETURNED} by attempt {task['attempt']}: {reason}"
+            if task["cancel_requested"]:
+                status, how = Status.ERRORED, f"cancelled by {task['cancelled_by'] or 'request'}; {reason}"
+            now = time.time()
+            _end_running(sql, task["id"], how)
+            sql.execute("UPDATE tasks SET status = ?, reason = ?, untold_since = ? WHERE id = ?", (status.label, how, now, task["id"]))
+            return task | {"status": status.label, "reason": how, "untold_since": now}
+
     def _end_silent(self, sql: sqlite3.Connection, task: Record, returns: int) -> bool:
         """End the attempt of a task whose lease ran out; returns whether the task is given back."""
         if task["cancel_requested"]:
@@ -297,7 +327,8 @@ class Ledger:
 
     def _silent_in_a_row(self, task: Record) -> int:
         """How many attempts have fallen silent, the running one among them, since one has handed in a verdict."""
-        earlier = (attempt["reason"] for attempt in self.attempts(task["id"])[1:])
+        reasons = (attempt["reason"] for attempt in self.attempts(task["id"])[1:])
+        earlier = (reason for reason in reasons if not reason.startswith(_RETURNED))
         return 1 + sum(1 for _ in itertools.takewhile(lambda reason: reason == SILENT or reason.startswith(_GIVEN_UP), earlier))
 
     # what Alyx has not been told yet

@@ -24,6 +24,8 @@ TASK_FIELDS = ("reason", "identity", "receipt", "outputs")
 SILENT = "the worker fell silent: no heartbeat before its lease ran out"
 #: Kind of error of such an attempt. It may still come back, as long as nobody has claimed its task since.
 EXPIRED = "LeaseExpired"
+#: Kind of error of an attempt whose worker was being stopped and has said so: nothing has failed.
+RETURNED = "WorkerStopped"
 #: Kind of error of an attempt that was cancelled.
 CANCELLED = "Cancelled"
 #: A task that nobody has asked to be cancelled.
@@ -224,6 +226,30 @@ def finish(attempt_id: uuid.UUID, status: Status, *, log: str | None = None, ver
     return attempt
 
 
+@transaction.atomic
+def give_back(attempt_id: uuid.UUID, reason: str) -> Attempt:
+    """End an attempt whose worker is being stopped: its task waits again, and nothing has failed. The same once more changes nothing.
+
+    Raises
+    ------
+    Conflict
+        If the attempt ended otherwise, or is not the task's current one.
+    """
+    attempt = _locked(attempt_id)
+    task = attempt.task
+    if attempt.error_type == RETURNED or _fell_silent(attempt):
+        return attempt
+    _refuse_late(attempt)
+    if task.cancel_requested:
+        _end_cancelled(task, reason)
+    else:
+        close_attempts(task.attempts.all(), reason, RETURNED)
+        _end_lease(task, Status.WAITING, f"given back by attempt {attempt.number}: {reason}")
+        _tell_of_return(task.session, [task], flow_run=attempt.flow_run)
+    attempt.refresh_from_db()
+    return attempt
+
+
 def _end_task(task: Task, **fields: Any) -> None:
     # what was cancelled stays marked, so that the flow run that is just coming to its end cannot have it attempted again
     unmarked = {} if task.cancel_requested and fields["status"] == Status.ERRORED else _UNMARKED
@@ -247,7 +273,7 @@ def reap(**restriction: Any) -> list[uuid.UUID]:
     returned: dict[Session, list[Task]] = {}
     for task in found.select_for_update(of=("self",), skip_locked=True).order_by("pk"):
         if task.cancel_requested:
-            _end_silent_and_cancelled(task)
+            _end_cancelled(task, "its worker fell silent")
             continue
         if _give_up(task):
             continue
@@ -264,20 +290,20 @@ def cancelled(task: Task) -> str:
     return f"cancelled by {task.cancelled_by}" if task.cancelled_by else "cancelled on request"
 
 
-def _end_silent_and_cancelled(task: Task) -> None:
-    """Nobody was left to stop the attempt: the task is not given back, as it was to stop anyway."""
-    reason = f"{cancelled(task)}; its worker fell silent"
+def _end_cancelled(task: Task, how: str) -> None:
+    """End a task without a worker that was to stop anyway, instead of giving it back."""
+    reason = f"{cancelled(task)}; {how}"
     close_attempts(task.attempts.all(), reason, CANCELLED)
     _end_task(task, status=Status.ERRORED, reason=reason)
     follow_losses(task.session_id)
 
 
-def _tell_of_return(session: Session, tasks: list[Task]) -> None:
+def _tell_of_return(session: Session, tasks: list[Task], **told: Any) -> None:
     first = tasks[0]
     # an attempt may come back and fall silent again: that is another return
     key = f"{session.pk}:returned:{first.pk}:{first.attempt}:{first.lease_until:%Y%m%dT%H%M%S.%f}"
     asked = {"tasks": [task.name for task in tasks], "downstream": True}
-    Event.of(Event.Kind.RETURNED, session, key, given_back={task.name: task.attempt for task in tasks}, **asked)
+    Event.of(Event.Kind.RETURNED, session, key, given_back={task.name: task.attempt for task in tasks}, **asked, **told)
 
 
 def _give_up(task: Task) -> str:
@@ -300,7 +326,8 @@ def _silent_in_a_row(task: Task) -> int:
 
     Those after which the task was given up count: else each flow run that was asked for in the meantime would begin to count anew.
     """
-    kinds = task.attempts.filter(number__lt=task.attempt).order_by("-number").values_list("error_type", flat=True)
+    before = task.attempts.filter(number__lt=task.attempt).exclude(error_type=RETURNED).order_by("-number")
+    kinds = before.values_list("error_type", flat=True)
     return sum(1 for _ in itertools.takewhile((EXPIRED, GIVEN_UP).__contains__, kinds))
 
 

@@ -161,6 +161,9 @@ class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
     """A worker tells how an attempt goes: a heartbeat, or with a `status` its end."""
 
     status = StatusField(required=False, help_text="Complete, Incomplete, Empty or Errored: the attempt is over")
+    given_back = serializers.CharField(
+        required=False, max_length=1000, help_text="Why the worker is being stopped: the attempt is over, its task waits again"
+    )
     lease_s = serializers.FloatField(min_value=0.01, max_value=86400, default=60.0, help_text="Seconds for which the worker may be silent")
     log = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="End of the log, kept with the task")
     version = serializers.CharField(required=False, max_length=64, help_text="Of the task, kept with it")
@@ -174,6 +177,7 @@ class ReportSerializer(RequestSerializer, serializers.ModelSerializer):
         model = Attempt
         fields = (
             "status",
+            "given_back",
             "lease_s",
             "log",
             "version",

@@ -143,14 +143,21 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.
 
     @extend_schema(request=serializers.ReportSerializer, responses=serializers.AttemptSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """``PATCH /attempts/{id}``: a heartbeat, or with a `status` the end."""
+        """``PATCH /attempts/{id}``: a heartbeat, or with a `status` the end, or with `given_back` the end without a verdict."""
         told = serializers.ReportSerializer.read(request.data)
         _require_tasks(Task.objects.filter(attempts=_uuid(pk)))
         try:
-            attempt = self._finish(_uuid(pk), told) if "status" in told else self._keep(_uuid(pk), told)
+            attempt = self._heard(_uuid(pk), told)
         except Task.DoesNotExist:
             raise NotFound(f"there is no attempt {pk}") from None
         return Response(serializers.AttemptSerializer.show(attempt))
+
+    def _heard(self, attempt: uuid.UUID, told: dict[str, Any]) -> Attempt:
+        if "given_back" in told:
+            if "status" in told:
+                raise ValidationError({"given_back": ["an attempt that is given back has no status; leave one of them out"]})
+            return leases.give_back(attempt, told["given_back"])
+        return self._finish(attempt, told) if "status" in told else self._keep(attempt, told)
 
     def _keep(self, attempt: uuid.UUID, told: dict[str, Any]) -> Attempt:
         told.pop("log", None), told.pop("version", None)
