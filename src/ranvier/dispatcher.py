@@ -188,7 +188,6 @@ class Dispatcher:
         )
         return str(run.id)
 
-
     def _goes_on(self, event: Record) -> str:
         """The flow run whose worker has given a task back, where it has not ended: it has the task attempted again by itself."""
         flow_run = (event["payload"] or {}).get("flow_run")
