@@ -1,6 +1,7 @@
 # One virtual environment, .venv. A stamp for each set of extras: pip is called again only when what it installs from has changed.
 KEY := $(shell cat pyproject.toml setup.py constraints.txt | cksum | tr ' ' -)
 STAMP := .venv/.made-$(KEY)
+FULL := .venv/.made-with-imaging-$(KEY)
 DEMO := .venv/.made-for-demo-$(KEY)
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] < (3, 13)))' 2>/dev/null),$(name))))
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
@@ -10,21 +11,23 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 env: $(STAMP)
 
 $(STAMP): EXTRAS := ephys,behaviour,postgres,dev
-$(DEMO): EXTRAS := ephys,behaviour
+# suite2p is 6 GB (PyTorch with CUDA), so that only what needs it waits for it.
+$(FULL): EXTRAS := ephys,behaviour,imaging,postgres,dev
+$(DEMO): EXTRAS := ephys,behaviour,imaging
 
-$(STAMP) $(DEMO):
+$(STAMP) $(FULL) $(DEMO):
 	@test -n "$(PYTHON)" || { echo "Ranvier needs Python 3.11 or 3.12 and found neither (python3 is $$(python3 --version 2>&1)); install one, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@.ci/environment $(EXTRAS) "$(PYTHON)"
 	@touch $@
 
-# What development needs holds what the demo needs.
-demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO))  ## Start every service, simulate a session, run the main job, say what came out
+# What all tests need holds what the demo needs.
+demo: $(if $(wildcard $(FULL)),$(FULL),$(DEMO))  ## Start every service, simulate a session, run the main job, say what came out
 	@.venv/bin/ranvier demo
 
 test: env  ## What runs in a few minutes
 	$(PYTEST) -m "not heavy and not whole"
 
-test-heavy: env  ## The main job, real spike sorting
+test-heavy: $(FULL)  ## The main job, real spike sorting, real suite2p
 	$(PYTEST) -m heavy
 
 test-whole: env  ## A centre and labs whose parts are killed, a plain Alyx, failures that are told: before a release

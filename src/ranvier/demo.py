@@ -133,7 +133,7 @@ def follow(settings: Settings, database: Database, session: Session, *, new: boo
 
 
 def with_suite2p() -> bool:
-    """Whether suite2p is installed, so that the session has a field of view: it is 6 GB, which no demo should fetch unasked."""
+    """Whether suite2p is installed, so that the session has a field of view."""
     return importlib.util.find_spec("suite2p") is not None
 
 

@@ -35,9 +35,15 @@ from ranvier.tasks.imaging.raw_imaging_registration import raw_imaging_registrat
 from ranvier.tasks.imaging.suite2p import suite2p
 
 pytest.importorskip("tifffile", reason="simulated movies need tifffile: pip install 'ranvier[imaging]'")
-needs_suite2p = pytest.mark.skipif(
+without_suite2p = pytest.mark.skipif(
     not (find_spec("suite2p") and find_spec("sparse")), reason="suite2p is not installed: pip install 'ranvier[imaging]'"
 )
+
+
+def needs_suite2p(test: Callable[..., None]) -> Callable[..., None]:
+    """A heavy test, for which `make test-heavy` installs suite2p."""
+    return pytest.mark.heavy(without_suite2p(test))
+
 
 RunTask = Callable[..., Job]
 SMALL = Movie(n_frames=120, n_cells=6, shape=(64, 64))
