@@ -55,6 +55,11 @@ def test_a_plan_takes_as_many_queries_for_twenty_tasks_as_for_two(live_database:
     assert plan(filled[2], 20) == plan(filled[3], 2), "a plan that changes nothing writes nothing"
 
 
+def test_a_change_of_a_session_takes_as_many_queries_for_sixteen_datasets_as_for_one(rest: Any, filled: list[str]) -> None:
+    _, few, many = (queries(rest, f"/sessions/{eid}", {"narrative": "a good one"}, "patch") for eid in (filled[0], *filled[:2]))
+    assert many == few
+
+
 def test_a_worker_asks_little_of_the_database(live_database: Any, rest: Any, filled: list[str]) -> None:
     tasks = live_database.request("GET", f"/tasks?session={filled[4]}").json()["results"]
     attempt = live_database.make("/attempts", {"task": tasks[0]["id"], "worker": "w"})["id"]

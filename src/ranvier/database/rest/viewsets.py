@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import prefetch_related_objects
 from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,8 +23,14 @@ class RecordViewSet(viewsets.ModelViewSet):
 
     @transaction.atomic
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Change one."""
-        return super().update(request, *args, **kwargs)
+        """Change one; what belongs to it is read together for the answer, and not row by row."""
+        row = self.get_object()
+        form = self.get_serializer(row, data=request.data, partial=kwargs.pop("partial", False))
+        form.is_valid(raise_exception=True)
+        self.perform_update(form)
+        row._prefetched_objects_cache = {}
+        prefetch_related_objects([row], *self.get_queryset()._prefetch_related_lookups)
+        return Response(form.data)
 
     @transaction.atomic
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
