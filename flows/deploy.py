@@ -40,7 +40,7 @@ def deploy(settings: Settings) -> list[str]:
     with get_client(sync_client=True) as client:
         _wait_for_server(client)
         _make_pool(client, lab)
-        _make_backfill_queue(client, settings)
+        _make_queues(client, settings)
     if settings.notify.prefect:
         set_alarm(settings)
     return [
@@ -48,6 +48,7 @@ def deploy(settings: Settings) -> list[str]:
             preprocess_session,
             lab,
             description=f"Preprocesses a session of {lab}. The parameter session is its id in the database, or its path.",
+            work_queue_name=Priority.NOW.queue,
         ),
         _deploy(
             rerun,
@@ -94,16 +95,24 @@ def _make_pool(client: SyncPrefectClient, name: str) -> None:
         return
 
 
-def _make_backfill_queue(client: SyncPrefectClient, settings: Settings) -> None:
-    """The queue of large reruns: after all others, and a few sessions at once only."""
-    name, pool, limit = Priority.BACKFILL.queue, settings.lab.name, settings.flow.backfill_at_once
-    try:
-        queue = client.read_work_queue_by_name(name, work_pool_name=pool)
-    except ObjectNotFound:
-        described = "Sessions of large reruns and backfills, behind all others; flow.backfill_at_once says how many at once."
-        client.create_work_queue(name, described, concurrency_limit=limit, priority=_LAST, work_pool_name=pool)
-    else:
-        client.update_work_queue(queue.id, concurrency_limit=limit)
+def _make_queues(client: SyncPrefectClient, settings: Settings) -> None:
+    """The queues of sessions: a few at once, and those of large reruns after all others."""
+    queues = {
+        Priority.NOW: (settings.flow.at_once, 1, "Sessions; flow.at_once says how many at once."),
+        Priority.BACKFILL: (
+            settings.flow.backfill_at_once,
+            _LAST,
+            "Sessions of large reruns and backfills, behind all others; flow.backfill_at_once says how many at once.",
+        ),
+    }
+    pool = settings.lab.name
+    for priority, (limit, rank, described) in queues.items():
+        try:
+            queue = client.read_work_queue_by_name(priority.queue, work_pool_name=pool)
+        except ObjectNotFound:
+            client.create_work_queue(priority.queue, described, concurrency_limit=limit, priority=rank, work_pool_name=pool)
+        else:
+            client.update_work_queue(queue.id, concurrency_limit=limit)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ COUNT_S = 15.0
 LONGEST_BACKOFF_S = 60.0
 #: What a request may pass on to the flow.
 _PARAMETERS = ("force", "tasks", "downstream", "priority")
+#: Seconds after which a round ends although more is pending, so that it is seen that the dispatcher lives.
+LONGEST_ROUND_S = 20.0
+#: What Prefect answers when it has too much to do; the next request would fare no better.
+_BUSY = frozenset({429, 502, 503, 504})
 #: Events of large reruns that are delivered in one round, so that those that somebody waits for need not wait for all of them.
 BACKFILL_A_ROUND = 10
 
@@ -124,11 +128,13 @@ class Dispatcher:
             self._counted = time.monotonic()
 
     def _deliver_all(self, events: list[Record]) -> int:
-        delivered = 0
+        delivered, until = 0, time.monotonic() + LONGEST_ROUND_S
         for event in events:
+            if time.monotonic() > until:
+                break
             try:
                 delivered += self._deliver(event)
-            except httpx.TransportError as error:
+            except httpx.HTTPError as error:
                 if self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}"):
                     self.database.event_failed(event["id"], f"Prefect at {self.prefect.api_url} does not answer: {error!r}")
                 break  # the others would fare no better; all stay pending
@@ -141,6 +147,8 @@ class Dispatcher:
             self._note_failure(event, str(error))
             return False
         except httpx.HTTPStatusError as error:
+            if error.response.status_code in _BUSY:
+                raise
             self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
             return False
         except (httpx.TransportError, DatabaseUnreachable):

@@ -24,8 +24,8 @@ class Priority(StrEnum):
 
     @property
     def queue(self) -> str:
-        """Name of the queue of the lab's work pool that its flow runs wait in."""
-        return "default" if self == Priority.NOW else "backfill"
+        """Name of the queue of the lab's work pool that its flow runs wait in; other flows have Prefect's own, "default"."""
+        return "sessions" if self == Priority.NOW else "backfill"
 
     def for_dask(self, task: int) -> int:
         """Priority on the cluster of a task with this priority of its own; higher goes first."""

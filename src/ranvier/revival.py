@@ -2,22 +2,26 @@
 It also sees which of them are cancelled in Prefect (see `ranvier.cancelling`), and hands in what attempts have left in the spool (see
 `ranvier.spool`).
 
-Prefect goes on showing such a run as Running. On its lab's server each flow run holds a lock while its process lives (see
-`ranvier.leash`), so a run without it is gone for certain; no other machine can tell. The run is put into AwaitingRetry, as the Retry button
-of Prefect's UI does; what was done is not done again.
+Prefect goes on showing such a run as Running, or as Failed where Prefect itself did not answer it in time. On its lab's server each flow
+run holds a lock while its process lives (see `ranvier.leash`), so a run without it is gone for certain; no other machine can tell. The run
+is put into AwaitingRetry, as the Retry button of Prefect's UI does; what was done is not done again.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import re
 import sys
 import time
 from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilterEndTime
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, State
+from prefect.types._datetime import now
 
 from ranvier import settings as settings_module
 from ranvier.cancelling import CancelWatch, flow_runs
@@ -37,6 +41,12 @@ log = logging.getLogger("ranvier.revival")
 LOOK_S = 2.0
 #: A run that was handed to the worker has a process after so many seconds.
 PENDING_S = 60.0
+#: A run that failed so long ago is not looked at any more.
+PAST = dt.timedelta(hours=1)
+#: What Prefect says of a run that failed for no other reason than that Prefect itself did not answer it.
+_UNHEARD = re.compile(
+    r"encountered an exception: (\w*Timeout|\w*ConnectError|ReadError|WriteError|RemoteProtocolError|PrefectHTTPStatusError: Server error)"
+)
 #: A run that has been started so often is left as it is: it crashes by itself.
 MOST_STARTS = 10
 
@@ -83,8 +93,9 @@ class Reviver:
             self._outages.end("the database")
 
     def _unfinished(self) -> list[FlowRun]:
-        states = (StateType.RUNNING, StateType.PENDING, StateType.CRASHED)
-        return flow_runs(self.prefect, (FLOW, RERUN_FLOW), self.lab, states)
+        flows, states = (FLOW, RERUN_FLOW), (StateType.RUNNING, StateType.PENDING, StateType.CRASHED)
+        failed = flow_runs(self.prefect, flows, self.lab, (StateType.FAILED,), end_time=FlowRunFilterEndTime(after_=now() - PAST))
+        return [*flow_runs(self.prefect, flows, self.lab, states), *(run for run in failed if _is_unheard(run.state))]
 
     def _has_gone(self, run: FlowRun) -> bool:
         if shows_life(self._lock(run)):
@@ -95,7 +106,7 @@ class Reviver:
             return False
         # not by the state's own time, which is that of Prefect's server
         starting = time.monotonic() - self._pending_since.get(run.id, time.monotonic()) < PENDING_S
-        return state.is_running() or state.is_crashed() or (state.is_pending() and not starting)
+        return state.is_running() or state.is_crashed() or _is_unheard(state) or (state.is_pending() and not starting)
 
     def _start_again(self, run: FlowRun) -> None:
         if run.run_count >= MOST_STARTS:
@@ -110,6 +121,10 @@ class Reviver:
 
     def _lock(self, run: FlowRun) -> Path:
         return self.locks / f"{run.id}.lock"
+
+
+def _is_unheard(state: State | None) -> bool:
+    return state is not None and state.is_failed() and bool(_UNHEARD.search(state.message or ""))
 
 
 def _is_pending(run: FlowRun) -> bool:

@@ -195,6 +195,7 @@ class ClusterSettings(_Section):
 class FlowSettings(_Section):
     """Flow runs on this server."""
 
+    at_once: int = Field(12, ge=1, description="Sessions that are preprocessed at once; the others wait their turn.")
     backfill_at_once: int = Field(2, ge=1, description="Sessions of large reruns and backfills that are preprocessed at once.")
 
 
