@@ -17,8 +17,6 @@ from ranvier.settings import Settings
 
 #: Numerical libraries run one thread in the services; each attempt sets its own number.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-#: Logs reach Prefect half a second after they are written.
-_FLOW_ENVIRONMENT = {"PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.5"}
 #: Of services that try again themselves and say so once; Prefect's client would wait in silence.
 _ASKS_ONCE = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
 
@@ -162,7 +160,7 @@ def _prefect_worker(settings: Settings) -> Service:
         answers=lambda since: health.prefect_worker_problem(settings, name, since),
         # all that a flow run needs: it is stopped before them, too
         needs=("database", "dask-worker", "dask-cluster", "prefect-server", "prefect-deployment", "flow-host"),
-        environment={"PREFECT_WORKER_QUERY_SECONDS": "1", **_FLOW_ENVIRONMENT},
+        environment={"PREFECT_WORKER_QUERY_SECONDS": "1"},
     )
 
 
@@ -171,7 +169,6 @@ def _flow_host(settings: Settings) -> Service:
         "flow-host",
         _python("-m", "ranvier.flows.host"),
         answers=lambda since: health.pulse_problem(pulse(settings, "flow-host"), since),
-        environment=_FLOW_ENVIRONMENT,
     )
 
 

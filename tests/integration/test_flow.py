@@ -604,6 +604,21 @@ def test_every_run_and_every_skip_says_why(lab, half_broken) -> None:
     assert "why: has never run" in log
 
 
+def test_the_next_look_after_the_lab_is_scheduled(lab) -> None:
+    deployment = lab.deployment("reconcile")["id"]
+    wanted = {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ["SCHEDULED"]}}}
+    until(lambda: lab.prefect("/flow_runs/filter", {"flow_runs": wanted}), 120)
+
+
+def test_a_flow_run_whose_end_prefect_did_not_hear_goes_on(lab) -> None:
+    lab.copy("unheard", {"probe00": "fine"})
+    run = lab.ended("unheard")[0]
+    unheard = {"type": "FAILED", "message": "Flow run encountered an exception: ReadTimeout: timed out"}
+    lab.prefect(f"/flow_runs/{run['id']}/set_state", {"state": unheard, "force": True})
+    until(lambda: lab._flow_run(run["id"])["state"]["type"] == "COMPLETED")
+    assert lab._flow_run(run["id"])["state"]["message"] == "1 held, 3 unchanged"
+
+
 def test_an_event_that_nobody_takes_says_why(lab) -> None:
     token = {"Authorization": f"Token {lab.settings.secret('token')}"}
     requests.post(f"{lab.database.url}/labs", json={"name": "otherlab"}, headers=token, timeout=20).raise_for_status()
