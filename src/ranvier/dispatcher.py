@@ -58,6 +58,10 @@ class Undeliverable(Exception):
     """An event that Prefect does not take; the message says why and what to do."""
 
 
+class Busy(Exception):
+    """Prefect has too much to do."""
+
+
 class Dispatcher:
     """Carries events from the outbox to Prefect.
 
@@ -134,7 +138,9 @@ class Dispatcher:
                 break
             try:
                 delivered += self._deliver(event)
-            except httpx.HTTPError as error:
+            except Busy:
+                break
+            except httpx.TransportError as error:
                 if self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}"):
                     self.database.event_failed(event["id"], f"Prefect at {self.prefect.api_url} does not answer: {error!r}")
                 break  # the others would fare no better; all stay pending
@@ -147,9 +153,9 @@ class Dispatcher:
             self._note_failure(event, str(error))
             return False
         except httpx.HTTPStatusError as error:
-            if error.response.status_code in _BUSY:
-                raise
             self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
+            if error.response.status_code in _BUSY:
+                raise Busy from None
             return False
         except (httpx.TransportError, DatabaseUnreachable):
             raise
