@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,10 +31,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import requests
 from system import arrive, cpu_used, finished, memory, services, when
 
+from ranvier import prefect_api
 from ranvier.database.serving import serve
 from ranvier.session import Session
 from ranvier.settings import Settings, initialise, load
@@ -226,21 +229,53 @@ def _ask(url: str, token: str, tasks: Sequence[str], what: str) -> list[tuple[st
     return answers
 
 
+@contextlib.contextmanager
+def _sampled(settings: Settings) -> Iterator[list[tuple[float, float]]]:
+    """Pairs of a time and of the CPU seconds that all services have used until then, taken every few seconds."""
+    samples, over = [(time.time(), cpu_used(settings))], threading.Event()
+
+    def sample() -> None:
+        while not over.wait(5):
+            samples.append((time.time(), cpu_used(settings)))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        thread.join()
+        samples.append((time.time(), cpu_used(settings)))
+
+
+def _flow_runs(settings: Settings) -> list[dict[str, Any]]:
+    """All flow runs that Prefect knows."""
+    pages: list[list[dict[str, Any]]] = []
+    while not pages or len(pages[-1]) == 200:  # what Prefect gives at most
+        pages.append(prefect_api.ask(settings, "POST", "/flow_runs/filter", {"limit": 200, "offset": sum(map(len, pages))}))
+    return [run for page in pages for run in page]
+
+
 def sessions(count: int) -> None:
     """Print what a task takes in the whole system, in quarters of the sessions, and the memory of the services."""
     with tempfile.TemporaryDirectory(prefix="ranvier-template-") as folder, services(plugin(EPHYS_SESSION)) as (settings, database):
         template = _empty(Path(folder))
         warm, _ = arrive(template, settings, "warm")
         finished(settings, database, warm)
-        before, cpu, began = memory(settings), cpu_used(settings), time.time()
-        arrived: list[Session] = [arrive(template, settings, f"mouse_{number:04d}")[0] for number in range(count)]
-        ends = sorted(when(attempt["finished"]) for session in arrived for attempt in finished(settings, database, session))
-        after, used = memory(settings), cpu_used(settings) - cpu
-    quarters = [ends[len(ends) * part // 4 - 1] for part in (1, 2, 3, 4)]
-    spans = [end - start for start, end in zip([began, *quarters], quarters, strict=False)]
-    each = ", ".join(f"{4 * span / len(ends):.3f}" for span in spans)
-    whole = (ends[-1] - began) / len(ends)
-    print(f"sessions: {count} of {len(EPHYS_SESSION)} tasks: {whole:.3f} s and {used / len(ends):.3f} CPU-s a task; by quarters {each} s")
+        before = memory(settings)
+        with _sampled(settings) as samples:
+            arrived: list[Session] = [arrive(template, settings, f"mouse_{number:04d}")[0] for number in range(count)]
+            ends = sorted(when(attempt["finished"]) for session in arrived for attempt in finished(settings, database, session))
+        after = memory(settings)
+        runs = Counter(run["state"]["type"] for run in _flow_runs(settings))
+    times, cpu = (np.array(column) for column in zip(*samples, strict=True))
+    marks = np.array([times[0], *(ends[len(ends) * part // 4 - 1] for part in (1, 2, 3, 4))])
+    walls, used = (4 * np.diff(values) / len(ends) for values in (marks, np.interp(marks, times, cpu)))
+    by_quarter = "; ".join(f"{wall:.3f} s, {each:.3f} CPU-s" for wall, each in zip(walls, used, strict=True))
+    print(
+        f"sessions: {count} of {len(EPHYS_SESSION)} tasks: {walls.mean():.3f} s and {used.mean():.3f} CPU-s a task; by quarters {by_quarter}"
+    )
+    print(f"  flow runs: {dict(runs)}")
     for name in sorted(before, key=before.__getitem__, reverse=True):
         print(f"  {name}: {before[name]:.0f} MB, afterwards {after.get(name, 0.0):.0f} MB")
 
