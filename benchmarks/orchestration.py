@@ -272,9 +272,8 @@ def sessions(count: int) -> None:
     marks = np.array([times[0], *(ends[len(ends) * part // 4 - 1] for part in (1, 2, 3, 4))])
     walls, used = (4 * np.diff(values) / len(ends) for values in (marks, np.interp(marks, times, cpu)))
     by_quarter = "; ".join(f"{wall:.3f} s, {each:.3f} CPU-s" for wall, each in zip(walls, used, strict=True))
-    print(
-        f"sessions: {count} of {len(EPHYS_SESSION)} tasks: {walls.mean():.3f} s and {used.mean():.3f} CPU-s a task; by quarters {by_quarter}"
-    )
+    print(f"sessions: {count} of {len(EPHYS_SESSION)} tasks: {walls.mean():.3f} s and {used.mean():.3f} CPU-s a task")
+    print(f"  by quarters: {by_quarter}")
     print(f"  flow runs: {dict(runs)}")
     for name in sorted(before, key=before.__getitem__, reverse=True):
         print(f"  {name}: {before[name]:.0f} MB, afterwards {after.get(name, 0.0):.0f} MB")
