@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from one.alf.spec import QC
 
 from ranvier.database.actions.models import Session
@@ -46,7 +47,6 @@ def follow_losses(session_id: uuid.UUID) -> None:
     transaction.on_commit(partial(record_losses, session_id))
 
 
-@transaction.atomic
 def record_losses(session_id: uuid.UUID) -> None:
     """Have the QC of a session and of its probes say what was lost to an error, so that nobody takes for good what is not whole.
 
@@ -54,11 +54,16 @@ def record_losses(session_id: uuid.UUID) -> None:
     is tried again it stays so; once it has ended well, or was given up by hand, it is not. All of it is derived from the tasks as they
     stand, so it does not matter in which order changes are seen; the caller must hold no task's lock, as the session is locked here.
     """
+    failed = Exists(Task.objects.filter(session=OuterRef("pk"), status=Status.ERRORED))
+    if Session.objects.filter(Q(extended_qc__has_key=LOST) | failed, pk=session_id).exists():  # else, as nearly always, nothing is locked
+        _record_losses(session_id)
+
+
+@transaction.atomic
+def _record_losses(session_id: uuid.UUID) -> None:
     session = Session.objects.only("extended_qc").get(pk=session_id)
-    before = _lost_before(session.extended_qc)
-    may_have_lost = before or Task.objects.filter(session=session_id, status=Status.ERRORED).exists()
-    if not may_have_lost or list(_losses(session)) == before:
-        return  # as nearly always, without having locked the session
+    if list(_losses(session)) == _lost_before(session.extended_qc):
+        return
     session = Session.objects.select_for_update(no_key=True).get(pk=session_id)
     losses = _losses(session)
     _set_session_qc(session, _with_losses(session.extended_qc, list(losses)))

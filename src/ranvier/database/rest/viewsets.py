@@ -23,12 +23,11 @@ class RecordViewSet(viewsets.ModelViewSet):
 
     @transaction.atomic
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Change one; what belongs to it is read together for the answer, and not row by row."""
+        """Change one; of what belongs to it only that is read again for the answer which was changed."""
         row = self.get_object()
         form = self.get_serializer(row, data=request.data, partial=kwargs.pop("partial", False))
         form.is_valid(raise_exception=True)
         self.perform_update(form)
-        row._prefetched_objects_cache = {}
         prefetch_related_objects([row], *self.get_queryset()._prefetch_related_lookups)
         return Response(form.data)
 
