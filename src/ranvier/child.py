@@ -7,6 +7,7 @@ only, so that it can run in a Python environment of its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -24,11 +25,15 @@ from ranvier.job import QC_OUTCOMES, Job
 from ranvier.leash import hold
 from ranvier.retries import cause_of
 
+#: Of attempts, as `nice` counts it.
+_NICENESS = 10
+
 
 def main() -> int:
     """Run the job that stands on the standard input; 0 when the task returned, 1 when it raised."""
     result_fd, attempt_pid = map(int, sys.argv[1:3])
     hold(attempt_pid)
+    give_way()
     with os.fdopen(result_fd, "w", buffering=1) as pipe:
 
         def send(message: dict[str, Any]) -> None:
@@ -38,6 +43,13 @@ def main() -> int:
         result = run(json.load(sys.stdin), send)
         send({"result": result})
     return 0 if result["error"] is None else 1
+
+
+def give_way() -> None:
+    """Let the services of this machine go before: on cores that are all computing, the database and Prefect must still answer at once."""
+    os.nice(_NICENESS)
+    with contextlib.suppress(OSError):  # there is no such file where the kernel does not weigh sessions as a whole
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def run(spec: dict[str, Any], send: Any = None) -> dict[str, Any]:

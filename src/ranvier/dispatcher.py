@@ -138,7 +138,8 @@ class Dispatcher:
                 break
             try:
                 delivered += self._deliver(event)
-            except Busy:
+            except Busy as error:
+                self.outages.begin("Prefect's own database", str(error))
                 break
             except httpx.TransportError as error:
                 if self.outages.begin("Prefect", f"{self.prefect.api_url}: {error!r}"):
@@ -153,9 +154,10 @@ class Dispatcher:
             self._note_failure(event, str(error))
             return False
         except httpx.HTTPStatusError as error:
-            self._note_failure(event, f"Prefect answered {error.response.status_code}: {error.response.text[:500]}")
+            reason = f"Prefect answered {error.response.status_code}: {error.response.text[:500]}"
             if error.response.status_code in _BUSY:
-                raise Busy from None
+                raise Busy(reason) from None
+            self._note_failure(event, reason)
             return False
         except (httpx.TransportError, DatabaseUnreachable):
             raise
@@ -163,7 +165,8 @@ class Dispatcher:
             log.exception("event %s", event["id"])
             self._note_failure(event, f"{type(error).__name__}: {error}")
             return False
-        self.outages.end("Prefect")
+        for service in ("Prefect", "Prefect's own database"):
+            self.outages.end(service)
         self.database.event_delivered(event["id"], flow_run)
         self._not_before.pop(event["id"], None)
         metrics.DELIVERED.inc()

@@ -1,6 +1,7 @@
 """The child process of an attempt: results, time-outs, crashes, and nothing left behind."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -32,6 +33,8 @@ TASK = """
     def work(job, how: str = "well"):
         job.log.info("working %s", how)
         job.progress(0.5, "half")
+        if how == "niceness":
+            job.qc("niceness", os.nice(0), "PASS")
         if how == "badly":
             raise ValueError("no good")
         if how == "segfault":
@@ -89,6 +92,11 @@ def test_result_checks_log_and_usage(run, tmp_path):
     assert "working well" in (tmp_path / "log").read_text()
     assert 0 < ended.usage.cpu_s < 30
     assert 100 < ended.usage.written_bytes < 1_000_000
+
+
+def test_it_gives_way_to_the_services(run):
+    checks = run(how="niceness").result["checks"]
+    assert checks["niceness"]["value"] == min(os.nice(0) + 10, 19)
 
 
 def test_an_exception_comes_back_with_traceback_and_fingerprint(run):
