@@ -139,7 +139,7 @@ def _prefect_server(settings: Settings) -> Service:
     ports = settings.ports
     return Service(
         "prefect-server",
-        _python("-m", "prefect", "server", "start", "--host", ports.host, "--port", str(ports.prefect)),
+        _python("-m", "ranvier.prefect_server", "server", "start", "--host", ports.host, "--port", str(ports.prefect)),
         answers=lambda since: health.http_problem(f"http://{settings.near}:{ports.prefect}/api/health"),
         environment={"PREFECT_SERVER_DATABASE_CONNECTION_URL": settings.prefect.engine} if settings.prefect.engine else {},
         ports=(Port(ports.prefect, "ports.prefect"),),

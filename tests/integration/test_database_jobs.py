@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.db.models import F
 
 from ranvier.client import Database
 
@@ -312,6 +313,25 @@ def test_tasks_of_a_session_that_fall_silent_together_are_one_event_each_time(li
         assert [event["payload"]["given_back"] for event in events] == [{"a": 1, "b": 1}] * turn
         for attempt in attempts:
             assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"lease_s": 0.05}).status_code == 200
+
+
+def test_events_are_a_stream_in_which_none_is_passed_over(live_database: Any, session: str) -> None:
+    from ranvier.database.jobs.models import LONGEST_WRITE, Event
+
+    def ids(after: int) -> list[int]:
+        return [event["id"] for event in live_database.request("GET", f"/events?after={after}").json()["results"]]
+
+    made = [
+        live_database.make("/events", {"kind": "session.requested", "session": session, "key": f"{session}:{n}"})["id"] for n in range(3)
+    ]
+    assert made == list(range(made[0], made[0] + 3))
+    start = made[0] - 1
+    assert ids(start)[:3] == made
+    assert ids(made[1])[0] == made[2]
+    Event.objects.filter(pk=made[1]).delete()
+    assert ids(start) == made[:1], "the one in between may be on its way"
+    Event.objects.filter(pk=made[2]).update(created=F("created") - LONGEST_WRITE)
+    assert ids(start) == [made[0], made[2]]
 
 
 def fall_silent(database: Any, task: dict[str, Any]) -> None:

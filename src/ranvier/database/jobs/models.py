@@ -12,6 +12,10 @@ from ranvier.states import VERDICTS, Status
 
 #: By how much the clocks of the database's servers may differ.
 CLOCK_SLACK = datetime.timedelta(seconds=10)
+#: Longer than any transaction that writes an event.
+LONGEST_WRITE = datetime.timedelta(seconds=15)
+#: Events that are read in order at once; more than a page.
+MOST_IN_ORDER = 2000
 
 STATUS_CHOICES = [(status.value, status.label) for status in Status]
 
@@ -193,3 +197,13 @@ class Event(models.Model):
         """Write an event of a session; the same key again writes nothing."""
         defaults = {"kind": kind, "session": session, "lab_id": session.lab_id, "payload": payload}
         return cls.objects.get_or_create(key=key, defaults=defaults)[0]
+
+    @classmethod
+    def last_in_order(cls, after: int) -> int:
+        """Id of the last event up to which no more can come: ids are given before they are committed, so that a gap may still be filled."""
+        last, late = after, timezone.now() - LONGEST_WRITE
+        for key, created in cls.objects.filter(pk__gt=after).order_by("pk").values_list("pk", "created")[:MOST_IN_ORDER]:
+            if key > last + 1 and created > late:
+                break
+            last = key
+        return last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import django_filters
@@ -207,8 +208,11 @@ class Cancellations(APIView):
 
 
 class EventFilter(RecordFilter):
-    """Filters of events."""
+    """Filters of events; with `after` they are a stream that is read on from where one was."""
 
+    after = django_filters.NumberFilter(
+        method="by_position", help_text="Id of the last event that was read: those that followed, all of them"
+    )
     pending = django_filters.BooleanFilter("delivered", "isnull", help_text="Whether it is still to be delivered")
     lab = AnyOf("lab__name")
     kind = AnyOf("kind")
@@ -216,6 +220,10 @@ class EventFilter(RecordFilter):
     class Meta:
         model = Event
         fields = ("id", "key", "session")
+
+    def by_position(self, rows: QuerySet[Event], name: str, value: Decimal) -> QuerySet[Event]:
+        """Events after one, as far as no earlier one can come any more."""
+        return rows.filter(pk__gt=int(value), pk__lte=Event.last_in_order(int(value)))
 
 
 class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
