@@ -315,7 +315,7 @@ def test_tasks_of_a_session_that_fall_silent_together_are_one_event_each_time(li
             assert live_database.request("PATCH", f"/attempts/{attempt['id']}", {"lease_s": 0.05}).status_code == 200
 
 
-def test_events_are_a_stream_in_which_none_is_passed_over(live_database: Any, session: str) -> None:
+def test_events_are_a_stream_in_which_none_is_passed_over(live_database: Any, rest: Any, session: str) -> None:
     from ranvier.database.jobs.models import LONGEST_WRITE, Event
 
     def ids(after: int) -> list[int]:
