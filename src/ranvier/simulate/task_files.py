@@ -149,6 +149,7 @@ def _settings(created: str) -> dict[str, Any]:
         "IBLRIG_VERSION_TAG": VERSION,
         "PYBPOD_PROTOCOL": PROTOCOL,
         "SESSION_DATETIME": created,
+        "SESSION_NUMBER": "001",
         "QUIESCENT_PERIOD": 0.2,
         "STIM_GAIN": 4.0,
         "STIM_POSITIONS": [-35, 35],
