@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ranvier.job import Job
     from ranvier.tasks.imaging.readers import Reader
 
-#: Where movies are; everything that is not there is left out. A `.mat` is Scanbox's header.
+#: Where movies are; everything that is not there is left out. A `.mat` is Scanbox's header, an `.xml` Bruker's.
 ENDINGS = ("tif", "tiff", "h5", "hdf5", "sbx", "raw", "bin", "dat", "isxd", "mesc")
 MOVIES = tuple(f"{{collection}}/*.{ending}" for ending in ENDINGS)
-SBX_HEADER = "{collection}/*.mat"
+SBX_HEADER, BRUKER_HEADER = "{collection}/*.mat", "{collection}/*.xml"
 COPY = "copy the file from the rig again"
 
 
