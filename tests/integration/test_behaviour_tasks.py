@@ -36,6 +36,7 @@ from ranvier.tasks.behaviour.motion_energy import motion_energy
 from ranvier.tasks.behaviour.pose import PoseError
 from ranvier.tasks.behaviour.pose_estimation import pose_estimation
 from ranvier.tasks.behaviour.pose_features import pose_features
+from ranvier.tasks.behaviour.pose_model import SHIPPED
 from ranvier.tasks.behaviour.pose_qc import pose_qc
 from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.trials import trials
@@ -426,6 +427,22 @@ def test_no_pose_is_made_up_for_a_black_video(run: RunTask, tmp_path: Path) -> N
     path = simulated(tmp_path, cameras=("left",), duration_s=10.0, damage="black_video").path
     with pytest.raises(VideoError, match=r"is black .* no pose"):
         run(pose_estimation, path, "left")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("shipped", "has 9 keypoints, but mouse.json names 2: nose_tip, tail"), ("none", "as an ONNX model")]
+)
+def test_a_model_that_is_none_ends_the_pose_and_nothing_else(
+    run: RunTask, seen: dict[str, Job], filmed: SimulatedSession, tmp_path: Path, content: str, words: str
+) -> None:
+    model = tmp_path / "mouse.onnx"
+    model.write_bytes(SHIPPED.read_bytes() if content == "shipped" else b"weights of another program")
+    model.with_suffix(".json").write_text(json.dumps({"keypoints": ["nose_tip", "tail"]}))
+    with pytest.raises(PoseModelError, match=words):
+        run(pose_estimation, filmed.path, "left", model=str(model))
+    assert {seen[f"{name} left"].checks[check]["outcome"] for name, check in (("camera_times", "source"), ("camera_qc", "picture"))} == {
+        "PASS"
+    }
 
 
 @pytest.mark.parametrize(("damage", "words"), [("black_video", "black"), ("frozen_video", "constant")])
