@@ -128,7 +128,18 @@ def test_a_simulated_mouse(run: RunTask, ibllib: Callable[..., Found], tmp_path:
     path = simulated(tmp_path, duration_s=240.0, sync=False).path
     settings = path / RAW / "_iblrig_taskSettings.raw.json"
     content = json.loads(settings.read_text())
-    settings.write_text(json.dumps(content | {"IBLRIG_VERSION_TAG": version, "IBLRIG_VERSION": version, "RIG_NAME": "rig"}))
+    settings.write_text(
+        json.dumps(
+            content
+            | {
+                "IBLRIG_VERSION_TAG": version,
+                "IBLRIG_VERSION": version,
+                "RIG_NAME": "rig",
+                "ALYX_USER": "someone",
+                "SESSION_START_TIME": "2026-01-15T12:00:00",
+            }
+        )
+    )
     theirs = ibllib(path, collection=RAW)
     made = ours(run(trials, path, PROTOCOL)) | ours(run(wheel, path, PROTOCOL))
     names = shared(theirs, made)
