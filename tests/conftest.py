@@ -56,6 +56,15 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def real_data(repository: Path) -> Path:
+    """Folder of real recordings, which are no part of the repository; tests that need them are skipped where it is not there."""
+    root = Path(os.environ.get("RANVIER_REAL_DATA") or repository.parent / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip("no real recordings: set RANVIER_REAL_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout that the tests stand in."""
     return Path(__file__).parents[1]

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from heatmap_network import Batch, HeatmapNetwork, export, train
 from PIL import Image, ImageFilter
-from torch import Tensor, nn
 
 from ranvier.simulate.face import HEIGHT, KEYPOINTS, OUT, WIDTH, Motion, draw, keypoints, make_look
 from ranvier.tasks.behaviour.pose_model import open_model
 
-SIZE, STRIDE, SIGMA = 128, 4, 1.25  #: pixels of the input, pixels of a cell of the heatmaps, cells
+SIZE = 128  #: pixels of the input
 FRAMES_A_MOUSE = 8
 TARGET = Path(__file__).parents[1] / "tasks/behaviour/models/mouse_face.onnx"
 
@@ -69,91 +68,14 @@ def make_frames(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return frames, (points + 0.5) * (SIZE / np.array([WIDTH, HEIGHT])) - 0.5
 
 
-class Block(nn.Module):
-    """A convolution with a way around it."""
-
-    def __init__(self, channels: int, dilation: int = 1) -> None:
-        super().__init__()
-        self.conv = conv(channels, channels, dilation=dilation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add what the convolution finds."""
-        return x + self.conv(x)
-
-
-def conv(before: int, after: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Three by three, normalised, rectified."""
-    layer = nn.Conv2d(before, after, 3, stride, padding=dilation, dilation=dilation, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
-
-
-class MouseFace(nn.Module):
-    """From frames, uint8, shape (n, 1, 128, 128), to heatmaps, shape (n, n_keypoints, 32, 32)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fine = nn.Sequential(conv(1, 12, stride=2), conv(12, 24, stride=2), Block(24))
-        self.middle = nn.Sequential(conv(24, 48, stride=2), Block(48), Block(48, dilation=2))
-        self.coarse = nn.Sequential(conv(48, 64, stride=2), Block(64), Block(64, dilation=2))
-        self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.from_coarse, self.from_middle = nn.Conv2d(64, 48, 1), nn.Conv2d(48, 24, 1)
-        self.join_middle, self.join_fine = Block(48), Block(24)
-        self.head = nn.Conv2d(24, len(KEYPOINTS), 1)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """One heatmap a keypoint: 1 where it is, 0 where it is not."""
-        fine = self.fine(frames.float() / 64 - 2)
-        middle = self.middle(fine)
-        middle = self.join_middle(middle + self.up(self.from_coarse(self.coarse(middle))))
-        return self.head(self.join_fine(fine + self.up(self.from_middle(middle))))
-
-
-def heatmaps(points: Tensor) -> Tensor:
-    """A Gaussian around each keypoint, empty for those that are not to be seen; shape (n, n_keypoints, 32, 32)."""
-    cells = torch.arange(SIZE // STRIDE)
-    centres = (points + 0.5) / STRIDE - 0.5
-    x, y = (torch.exp(-((cells - centres[..., axis, None]) ** 2) / (2 * SIGMA**2)) for axis in (0, 1))
-    return torch.nan_to_num(y[..., :, None] * x[..., None, :])
-
-
-def train(frames: np.ndarray, points: np.ndarray, minutes: float, seed: int) -> MouseFace:
-    """Learn for so many minutes of CPU time; the rate falls to nothing at their end."""
-    torch.manual_seed(seed)
-    rng, batch = np.random.default_rng(seed), 32
-    network = MouseFace().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-4)
-    began, step, spent = time.process_time(), 0, 0.0
-    while spent < 1:
+def shuffled(frames: np.ndarray, points: np.ndarray, seed: int, batch: int = 32) -> Iterator[Batch]:
+    """All frames in batches, again and again, each time in another order."""
+    rng = np.random.default_rng(seed)
+    while True:
         order = rng.permutation(len(frames))
         for first in range(0, len(frames) - batch + 1, batch):
-            spent = (time.process_time() - began) / (60 * minutes)
-            if spent >= 1:
-                break
-            for group in optimiser.param_groups:
-                group["lr"] = 3e-3 * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * spent))
             chosen = np.sort(order[first : first + batch])
-            wanted = heatmaps(torch.from_numpy(points[chosen]))
-            found = network(torch.from_numpy(frames[chosen, None]))
-            loss = ((found - wanted) ** 2 * (1 + 20 * wanted)).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            step += 1
-            if step % 100 == 0:
-                print(f"step {step}, {60 * minutes * spent:.0f} s: loss {loss.item():.5f}", flush=True)
-    return network.eval()
-
-
-def export(network: MouseFace, path: Path, seed: int) -> None:
-    """Write the ONNX file and its sidecar."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    example = torch.zeros((1, 1, SIZE, SIZE), dtype=torch.uint8)
-    names = dict(input_names=["frames"], output_names=["heatmaps"])
-    axes = {"frames": {0: "n"}, "heatmaps": {0: "n"}}
-    torch.onnx.export(network, (example,), str(path), **names, dynamic_axes=axes, opset_version=17, dynamo=False)
-    about = f"trained on simulated mice by training/mouse_face.py, seed {seed}: for trying out, not for real mice"
-    sidecar = {"keypoints": KEYPOINTS, "output": "heatmap", "synthetic": True, "about": about}
-    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
+            yield frames[chosen], points[chosen]
 
 
 def measure(path: Path, count: int, seed: int) -> None:
@@ -186,8 +108,10 @@ def main() -> None:
     if not wanted.measure_only:
         torch.set_num_threads(1)
         frames, points = make_frames(wanted.frames, wanted.seed)
-        network = train(frames, points, wanted.minutes, wanted.seed)
-        export(network, wanted.target, wanted.seed)
+        torch.manual_seed(wanted.seed)
+        network = train(HeatmapNetwork(len(KEYPOINTS)), shuffled(frames, points, wanted.seed), wanted.minutes)
+        about = f"trained on simulated mice by training/mouse_face.py, seed {wanted.seed}: for trying out, not for real mice"
+        export(network, wanted.target, SIZE, KEYPOINTS, synthetic=True, about=about)
     print(f"{wanted.target}: {wanted.target.stat().st_size / 1e3:.0f} kB")
     measure(wanted.target, wanted.held_out, wanted.seed + 1_000_000)
 

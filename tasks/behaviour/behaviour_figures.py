@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
     from ranvier.tasks.behaviour.performance import Performance
+    from ranvier.tasks.behaviour.training_stage import Day
     from ranvier.tasks.behaviour.wheel_trace import Moves, Wheel
 
 #: Points that are drawn of a trace: more than a figure has pixels, fewer than take time.
@@ -41,20 +44,26 @@ def performance(did: Performance, title: str) -> Figure:
     """Psychometric and chronometric curves, and the course of the session."""
     figure = new_figure(figsize=(11, 3.6), layout="constrained")
     choices, reactions, course = figure.subplots(1, 3)
-    curve, fit = did.curve, did.fit
+    curve, fit, speed = did.curve, did.fit, did.speed
     if curve is None:
         return figure
     error = np.sqrt(curve["right"] * (1 - curve["right"]) / curve["n"])
     choices.errorbar(curve["contrast"], curve["right"], yerr=error, fmt="o", color="k", ms=4)
+    x = np.linspace(-100, 100, 401)
     if fit is not None:
-        x = np.linspace(-100, 100, 401)
         choices.plot(x, fit(x), color="tab:blue")
         told = f"bias {fit.bias:.1f} %, threshold {fit.threshold:.1f} %\nlapses {fit.lapse_left:.2f}, {fit.lapse_right:.2f}"
         choices.text(0.03, 0.97, told, transform=choices.transAxes, va="top", fontsize=8)
     figure.suptitle(title)
     choices.set(title="choices", xlabel="signed contrast (%)", ylabel="rightward choices", ylim=(-0.02, 1.02))
-    reactions.plot(curve["contrast"], curve["reaction"], "o-", color="k", ms=4)
-    reactions.set(title="reaction time", xlabel="signed contrast (%)", ylabel="median (s)", ylim=(0, None))
+    quartiles = np.abs(curve[["reaction_25", "reaction_75"]].to_numpy().T - curve["reaction"].to_numpy())
+    reactions.errorbar(curve["contrast"], curve["reaction"], yerr=quartiles, fmt="o", color="k", ms=4, elinewidth=0.8)
+    if speed is not None:
+        reactions.plot(x, speed(x), color="tab:blue")
+        told = f"{speed.slowest:.2f} s without contrast\n{speed.fastest:.2f} s at best"
+        reactions.text(0.03, 0.97, told, transform=reactions.transAxes, va="top", fontsize=8)
+    highest = float(np.nanmax([0.1, *curve["reaction_75"]]))
+    reactions.set(title="reaction time", xlabel="signed contrast (%)", ylabel="median and quartiles (s)", ylim=(0, 1.25 * highest))
     correct = (did.table["feedbackType"] > 0).to_numpy(float)
     width = min(20, correct.size)
     course.plot(np.arange(width - 1, correct.size), np.convolve(correct, np.ones(width) / width, "valid"), color="tab:green")
@@ -62,6 +71,26 @@ def performance(did: Performance, title: str) -> Figure:
         course.plot(1 - did.table["probabilityLeft"].to_numpy(), color="0.6", lw=1, label="probability of right")
         course.legend(fontsize=8, loc="lower left")
     course.set(title=f"correct, mean of {width} trials", xlabel="trial", ylim=(-0.02, 1.02))
+    return figure
+
+
+def training(days: Sequence[Day], stage: str, title: str) -> Figure:
+    """Performance on easy trials and number of trials, by day."""
+    figure = new_figure(figsize=(8, 3.2), layout="constrained")
+    easy, number = figure.subplots(1, 2, sharex=True)
+    colours = {"training": "tab:blue", "biased": "tab:orange", "ephys": "tab:red"}
+    dates = [day.date for day in days]
+    for axes, values in ((easy, [day.easy for day in days]), (number, [len(day.table) for day in days])):
+        axes.plot(dates, values, color="0.7", lw=1, zorder=1)
+        for kind in dict.fromkeys(day.protocol for day in days):
+            chosen = [index for index, day in enumerate(days) if day.protocol == kind]
+            axes.scatter([dates[index] for index in chosen], [values[index] for index in chosen], color=colours[kind], s=16, label=kind)
+        axes.tick_params(axis="x", rotation=90, labelsize=7)
+    easy.set(ylabel="correct of easy trials", ylim=(0, 1.02))
+    easy.axhline(0.9, color="0.8", lw=0.8, zorder=0)
+    easy.legend(fontsize=8, loc="lower right")
+    number.set(ylabel="trials", ylim=(0, None))
+    figure.suptitle(f"{title}: {stage}")
     return figure
 
 

@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="camera",
     inputs=[Input(POSE), Input(TIMES), Input(VIDEO, required=False)],
     outputs=[Output(ENERGY, at_least=1), Output(PAD_ENERGY, at_least=1, required=False), Output(PAD_PLACE, at_least=4, required=False)],
@@ -32,7 +32,7 @@ Box = tuple[int, int, int, int]
     packages=("av", "numpy", "pandas"),
     priority=40,
 )
-def motion_energy(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> None:
+def motion_energy(job: Job, backend: str = "onnx", likelihood: float = SEEN, names: dict[str, str] | None = None) -> None:
     """How much the picture changes from frame to frame at the whisker pad, where the paws are, and as a whole.
 
     Parameters
@@ -43,6 +43,8 @@ def motion_energy(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> 
         Whose pose, as for `pose_qc`.
     likelihood
         From which on a keypoint counts as seen.
+    names
+        What the pose calls keypoints that IBL calls otherwise, such as ``{"nose_tip": "snout"}``.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def motion_energy(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> 
 
     path, film = job.input(POSE), video.inspect(video.of_job(job))
     whole = pose.read_for(path, film.n_frames, f"frames in {film.path.name}")
-    boxes = regions(whole.seen(likelihood), film)
+    boxes = regions(whole.seen(likelihood).called(names or {}), film)
     energy = measure(film, boxes)
     job.save(ENERGY, pd.DataFrame({name: values.astype(np.float32) for name, values in energy.items()}))
     if PAD in boxes:

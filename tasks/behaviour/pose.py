@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,19 @@ class Pose:
     def seen(self, likelihood: float) -> Pose:
         """The same with NaN where a keypoint is less likely than that."""
         return replace(self, xy=np.where((self.likelihood >= likelihood)[..., None], self.xy, np.nan))
+
+    def called(self, names: Mapping[str, str]) -> Pose:
+        """The same with other names of keypoints; `names` has the new one: the one that it has here.
+
+        Raises
+        ------
+        PoseError
+            If it has no such keypoint.
+        """
+        if unknown := sorted(set(names.values()) - set(self.keypoints)):
+            raise PoseError(f"the pose has no keypoint {', '.join(unknown)}", f"it has {', '.join(self.keypoints)}; mend `names`")
+        new = {old: name for name, old in names.items()}
+        return replace(self, keypoints=tuple(new.get(name, name) for name in self.keypoints))
 
     def table(self) -> pd.DataFrame:
         """As it is written: ``<keypoint>_x``, ``<keypoint>_y``, ``<keypoint>_likelihood``, float32."""

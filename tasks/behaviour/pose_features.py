@@ -22,7 +22,7 @@ PUPIL_S, MOVING_S, GAP_S = 0.5, 0.2, 0.15
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="camera",
     inputs=[Input(POSE), Input(TIMES)],
     outputs=[Output(FEATURES, at_least=1), Output(LICKS, required=False)],
@@ -30,7 +30,7 @@ PUPIL_S, MOVING_S, GAP_S = 0.5, 0.2, 0.15
     packages=("numpy", "pandas", "scipy"),
     priority=40,
 )
-def pose_features(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> None:
+def pose_features(job: Job, backend: str = "onnx", likelihood: float = SEEN, names: dict[str, str] | None = None) -> None:
     """Diameter of the pupil, speed of the paws, place of the nose, and when the mouse licked; those of which the model has the keypoints.
 
     Parameters
@@ -41,6 +41,8 @@ def pose_features(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> 
         Whose pose, as for `pose_qc`.
     likelihood
         From which on a keypoint counts as seen.
+    names
+        What the pose calls keypoints that IBL calls otherwise, such as ``{"nose_tip": "snout"}``.
 
     Raises
     ------
@@ -52,13 +54,13 @@ def pose_features(job: Job, backend: str = "onnx", likelihood: float = SEEN) -> 
     from ranvier.tasks.behaviour import pose_figures
 
     path, times = job.input(POSE), np.load(job.input(TIMES))
-    seen = pose.read_for(path, times.size, "frame times").seen(likelihood)
+    seen = pose.read_for(path, times.size, "frame times").seen(likelihood).called(names or {})
     rate = 1 / float(np.median(np.diff(times))) if times.size > 1 else 1.0
     found = features(seen, rate)
     if not found and not seen.has(*TONGUE):
         raise PoseError(
             f"{path} has none of the keypoints that features are made from",
-            f"call them as IBL does ({', '.join((NOSE, *PUPIL, *PAWS, *TONGUE))}), or disable the task pose_features",
+            f"say in `names` which are IBL's {', '.join((NOSE, *PUPIL, *PAWS, *TONGUE))}, or disable the task pose_features",
         )
     job.save(FEATURES, pd.DataFrame({name: values.astype(np.float32) for name, values in found.items()}, index=range(len(seen))))
     licks = times[lick_frames(seen)] if seen.has(*TONGUE) else None

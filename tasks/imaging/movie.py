@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from ranvier.job import Job
     from ranvier.tasks.imaging.readers import Reader
 
-#: Where movies are; everything that is not there is left out. A `.mat` is Scanbox's header.
-MOVIES = tuple(f"{{collection}}/*.{ending}" for ending in ("tif", "tiff", "h5", "hdf5", "sbx", "raw", "bin", "dat"))
-SBX_HEADER = "{collection}/*.mat"
+#: Where movies are; everything that is not there is left out. A `.mat` is Scanbox's header, an `.xml` Bruker's.
+ENDINGS = ("tif", "tiff", "h5", "hdf5", "sbx", "raw", "bin", "dat", "isxd", "mesc")
+MOVIES = tuple(f"{{collection}}/*.{ending}" for ending in ENDINGS)
+SBX_HEADER, BRUKER_HEADER = "{collection}/*.mat", "{collection}/*.xml"
 COPY = "copy the file from the rig again"
 
 
@@ -135,7 +136,8 @@ def open_movie(files: Sequence[Path], description: dict[str, Any], folder: str) 
         Its movie's files; those of one format.
     description
         What the acquisition description says of it: ``frame_rate`` (Hz, over all planes), ``planes``, ``channels``, ``functional_channel``
-        (from 1), ``key`` (of the data set in an HDF5 file), ``shape`` and ``dtype`` (of a binary without a header).
+        (from 1), ``key`` (of the data set in an HDF5 file), ``shape`` and ``dtype`` (of a binary without a header); ``reader`` and
+        ``reader_options`` of what roiextractors reads.
     folder
         Where the files were looked for, for the messages.
 
@@ -150,12 +152,7 @@ def open_movie(files: Sequence[Path], description: dict[str, Any], folder: str) 
     if not files:
         hint = f"copy it from the rig, or unpack imaging.frames.tar.bz2; known are {', '.join(readers.OPENERS)}"
         raise ImagingError(f"{folder} has no movie", hint)
-    kinds = sorted({path.suffix for path in files})
-    if len({readers.OPENERS[kind] for kind in kinds}) > 1:
-        raise ImagingError(
-            f"{folder} has movies of several kinds: {', '.join(kinds)}", "keep one recording a folder; move the others elsewhere"
-        )
-    opened = tuple(readers.OPENERS[path.suffix](path, description) for path in sorted(files))
+    opened = _opened(files, description, folder)
     if len(sizes := {reader.shape for reader in opened}) > 1:
         told = ", ".join(f"{reader.path.name} {reader.shape[0]} x {reader.shape[1]}" for reader in opened)
         raise ImagingError(
@@ -175,6 +172,22 @@ def open_movie(files: Sequence[Path], description: dict[str, Any], folder: str) 
     )
     check(movie, folder)
     return movie
+
+
+def _opened(files: Sequence[Path], description: dict[str, Any], folder: str) -> tuple[Reader, ...]:
+    from ranvier.tasks.imaging import readers, roi_reader
+
+    if description.get("reader"):
+        return (roi_reader.open_with_roiextractors(files, description, Path(folder)),)
+    kinds = sorted({path.suffix for path in files})
+    if foreign := [kind for kind in kinds if kind not in readers.OPENERS]:
+        hint = "name one in the description as `reader`, see docs/imaging.md; or save the movie as TIFF or HDF5"
+        raise ImagingError(f"{folder}: movies of the kind {', '.join(foreign)} are read by a reader of roiextractors only", hint)
+    if len({readers.OPENERS[kind] for kind in kinds}) > 1:
+        raise ImagingError(
+            f"{folder} has movies of several kinds: {', '.join(kinds)}", "keep one recording a folder; move the others elsewhere"
+        )
+    return tuple(readers.OPENERS[path.suffix](path, description) for path in sorted(files))
 
 
 def check(movie: Movie, folder: str) -> None:

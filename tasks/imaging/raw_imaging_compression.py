@@ -10,7 +10,7 @@ from typing import IO
 
 from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
-from ranvier.tasks.imaging.movie import MOVIES, SBX_HEADER, ImagingError, movie_files
+from ranvier.tasks.imaging.movie import BRUKER_HEADER, MOVIES, SBX_HEADER, ImagingError, movie_files
 
 ARCHIVE = "{collection}/imaging.frames.tar.bz2"
 CHUNK = 1 << 22
@@ -19,7 +19,7 @@ CHUNK = 1 << 22
 @task(
     version="1.0.0",
     per="fov",
-    inputs=[Input(pattern, required=False) for pattern in (*MOVIES, SBX_HEADER)],
+    inputs=[Input(pattern, required=False) for pattern in (*MOVIES, SBX_HEADER, BRUKER_HEADER)],
     outputs=[Output(ARCHIVE)],
     # bzip2 writes some 10 MB a second on one core, and reads what it wrote at twice that
     resources=Resources(cpu=1, memory_gb=1, scratch_per_gb=1, timeout_s=3600, timeout_per_gb_s=1000),
@@ -45,7 +45,7 @@ def raw_imaging_compression(job: Job) -> None:
     files = movie_files(job)
     if not files:
         raise ImagingError(f"{job.session_path / job.values['collection']} has no movie", "copy it from the rig")
-    files += job.files(SBX_HEADER)
+    files += [*job.files(SBX_HEADER), *job.files(BRUKER_HEADER)]
     archive = job.output(ARCHIVE)
     digests = compress(files, archive, lambda part: job.progress(0.65 * part, "compressing"))
     job.progress(0.65, "verifying")

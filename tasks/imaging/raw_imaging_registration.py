@@ -8,7 +8,7 @@ from ranvier import Input, Output, Resources, task
 from ranvier.job import Job
 from ranvier.tasks.imaging import existing, frame_times, movie
 from ranvier.tasks.imaging.frame_times import HEADER_TIMES, SYNC_CHANNELS, SYNC_POLARITIES, SYNC_TIMES
-from ranvier.tasks.imaging.movie import MOVIES, SBX_HEADER
+from ranvier.tasks.imaging.movie import BRUKER_HEADER, MOVIES, SBX_HEADER
 
 #: What the microscope wrote besides: pictures taken before and after, stacks in depth, IBL's description of the recording.
 REFERENCE = "{collection}/reference/*.tif"
@@ -19,7 +19,10 @@ BESIDES = (SBX_HEADER, REFERENCE, META, HEADER_TIMES)
 @task(
     version="1.0.0",
     per="fov",
-    inputs=[Input(pattern, required=False) for pattern in (*MOVIES, *BESIDES, existing.TRACES, SYNC_TIMES, SYNC_CHANNELS, SYNC_POLARITIES)],
+    inputs=[
+        Input(pattern, required=False)
+        for pattern in (*MOVIES, *BESIDES, BRUKER_HEADER, existing.TRACES, SYNC_TIMES, SYNC_CHANNELS, SYNC_POLARITIES)
+    ],
     outputs=[
         *(Output(pattern, in_place=True, required=False) for pattern in (*MOVIES, *BESIDES)),
         Output(existing.TRACES, in_place=True, required=False, register=False),

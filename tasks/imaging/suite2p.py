@@ -10,7 +10,7 @@ from ranvier import Input, Output, Resources, Retries, task
 from ranvier.job import Job
 from ranvier.tasks.imaging import existing, frame_times, movie
 from ranvier.tasks.imaging.frame_times import HEADER_TIMES, SYNC_CHANNELS, SYNC_POLARITIES, SYNC_TIMES
-from ranvier.tasks.imaging.movie import MOVIES, SBX_HEADER, ImagingError, Movie
+from ranvier.tasks.imaging.movie import BRUKER_HEADER, MOVIES, SBX_HEADER, ImagingError, Movie
 from ranvier.tasks.imaging.mpci_export import ACTIVITY, FOLDER, MASKS, ROI_ARRAYS
 from ranvier.tasks.imaging.mpci_export import ARCHIVE as SUITE2P_FOLDER
 
@@ -18,7 +18,7 @@ SETTINGS = f"{FOLDER}/_ranvier_suite2p.settings.yaml"
 MEAN_IMAGE = f"{FOLDER}/mpciMeanImage.images.npy"
 METRICS = f"{FOLDER}/mpciROIs.metrics.pqt"
 
-INPUTS = (*MOVIES, SBX_HEADER, existing.FOLDERS, HEADER_TIMES, SYNC_TIMES, SYNC_CHANNELS, SYNC_POLARITIES)
+INPUTS = (*MOVIES, SBX_HEADER, BRUKER_HEADER, existing.FOLDERS, HEADER_TIMES, SYNC_TIMES, SYNC_CHANNELS, SYNC_POLARITIES)
 
 
 @task(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,21 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from one.alf.io import load_object
-from one.alf.spec import is_valid
 from scipy.io import savemat, wavfile
+from support import PROTOCOL, caller, keep, simulated
 
 from ranvier import acquisition, graph
 from ranvier.client import Database
-from ranvier.contract import judge
 from ranvier.declare import Task
-from ranvier.instances import fan_out, make_instance
+from ranvier.instances import fan_out
 from ranvier.job import Job
 from ranvier.registration import register
 from ranvier.session import Session
 from ranvier.settings import Settings, TaskSettings, load
 from ranvier.simulate import SimulatedSession, SimulationError, score_behaviour, score_film, simulate_session
 from ranvier.simulate.face import KEYPOINTS
-from ranvier.states import Status
 from ranvier.tasks.behaviour import bpod
 from ranvier.tasks.behaviour.audio import AudioError, audio
 from ranvier.tasks.behaviour.bpod import BehaviourError
@@ -39,6 +36,7 @@ from ranvier.tasks.behaviour.motion_energy import motion_energy
 from ranvier.tasks.behaviour.pose import PoseError
 from ranvier.tasks.behaviour.pose_estimation import pose_estimation
 from ranvier.tasks.behaviour.pose_features import pose_features
+from ranvier.tasks.behaviour.pose_model import SHIPPED
 from ranvier.tasks.behaviour.pose_qc import pose_qc
 from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
 from ranvier.tasks.behaviour.trials import trials
@@ -47,7 +45,6 @@ from ranvier.tasks.behaviour.video_compression import video_compression
 from ranvier.tasks.behaviour.wheel import wheel
 from ranvier.testing import RunTask as RunAttempt
 
-PROTOCOL = "_iblrig_tasks_biasedChoiceWorld_00"
 RAW, ALF, VIDEOS = "raw_task_data_00", "alf/task_00", "raw_video_data"
 RunTask = Callable[..., Job]
 
@@ -59,35 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> RunTask:
-    """Call a task on a device; what it wrote stays in the job's staging folder."""
-    root = tmp_path_factory.mktemp("jobs")
-
-    def call(task: Task, path: Path, device: str = PROTOCOL, **parameters: object) -> Job:
-        session = Session.parse(path)
-        instance = make_instance(task, device, acquisition.read(session).of(task.per)[device], settings)
-        job = Job(
-            session_path=path,
-            device=device,
-            description=instance.description,
-            inputs=instance.input_files(session),
-            outputs=[output.pattern for output in instance.outputs],
-            parameters=task.validated(parameters),
-            values=instance.values,
-            scratch=Path(tempfile.mkdtemp(dir=root)),
-            staging=Path(tempfile.mkdtemp(dir=root)),
-        )
-        task(job, **job.parameters)
-        judgement = judge(session, instance.outputs, job.staging)
-        assert judgement.verdict is Status.COMPLETE, judgement.reason
-        assert all(is_valid(Path(name).name) for name in judgement.files)
-        return job
-
-    return call
-
-
-def simulated(tmp_path: Path, **options: object) -> SimulatedSession:
-    options = dict(probes=(), behaviour=True, duration_s=60.0, seed=5) | options
-    return simulate_session(tmp_path / "lab" / "Subjects", "m1", "2026-01-15", **options)
+    return caller(tmp_path_factory.mktemp("jobs"), settings)
 
 
 @pytest.fixture(scope="module")
@@ -311,12 +280,6 @@ def test_real_attempts_register_what_they_wrote(run_task: RunAttempt, ranvier_ho
     assert {"_ibl_trials.table.pqt", "_iblrig_leftCamera.raw.mp4", "_iblrig_leftCamera.raw.avi", "_ibl_leftCamera.onnx.pqt"} <= registered
 
 
-def keep(job: Job) -> Job:
-    """Put what a job wrote into its session, as the commit does."""
-    shutil.copytree(job.staging, job.session_path, dirs_exist_ok=True)
-    return job
-
-
 @pytest.fixture(scope="module")
 def seen(run: RunTask, filmed: SimulatedSession) -> dict[str, Job]:
     keep(run(wheel, filmed.path))
@@ -464,6 +427,22 @@ def test_no_pose_is_made_up_for_a_black_video(run: RunTask, tmp_path: Path) -> N
     path = simulated(tmp_path, cameras=("left",), duration_s=10.0, damage="black_video").path
     with pytest.raises(VideoError, match=r"is black .* no pose"):
         run(pose_estimation, path, "left")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("shipped", "has 9 keypoints, but mouse.json names 2: nose_tip, tail"), ("none", "as an ONNX model")]
+)
+def test_a_model_that_is_none_ends_the_pose_and_nothing_else(
+    run: RunTask, seen: dict[str, Job], filmed: SimulatedSession, tmp_path: Path, content: str, words: str
+) -> None:
+    model = tmp_path / "mouse.onnx"
+    model.write_bytes(SHIPPED.read_bytes() if content == "shipped" else b"weights of another program")
+    model.with_suffix(".json").write_text(json.dumps({"keypoints": ["nose_tip", "tail"]}))
+    with pytest.raises(PoseModelError, match=words):
+        run(pose_estimation, filmed.path, "left", model=str(model))
+    assert {seen[f"{name} left"].checks[check]["outcome"] for name, check in (("camera_times", "source"), ("camera_qc", "picture"))} == {
+        "PASS"
+    }
 
 
 @pytest.mark.parametrize(("damage", "words"), [("black_video", "black"), ("frozen_video", "constant")])

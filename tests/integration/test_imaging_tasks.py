@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -11,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -34,7 +38,7 @@ from ranvier.tasks.imaging.raw_imaging_compression import raw_imaging_compressio
 from ranvier.tasks.imaging.raw_imaging_registration import raw_imaging_registration
 from ranvier.tasks.imaging.suite2p import suite2p
 
-pytest.importorskip("tifffile", reason="simulated movies need tifffile: pip install 'ranvier[imaging]'")
+tifffile = pytest.importorskip("tifffile", reason="simulated movies need tifffile: pip install 'ranvier[imaging]'")
 without_suite2p = pytest.mark.skipif(
     not (find_spec("suite2p") and find_spec("sparse")), reason="suite2p is not installed: pip install 'ranvier[imaging]'"
 )
@@ -272,6 +276,34 @@ def test_suite2ps_own_folder_is_kept_without_frames(extracted: tuple[SimulatedSe
 
 
 @needs_suite2p
+def test_suite2ps_gui_loads_what_the_archive_holds(
+    extracted: tuple[SimulatedSession, Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the GUI's own functions for a plane and for a folder of planes; only what draws, and so wants a display, is left out."""
+    import suite2p as package
+
+    for name in ("qtpy", "qtpy.QtWidgets"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    gui = ModuleType("suite2p.gui")
+    gui.__path__ = [str(Path(package.__file__).parent / "gui")]
+    for name in ("utils", "masks", "views", "graphics", "traces", "classgui"):
+        setattr(gui, name, None)
+    monkeypatch.setitem(sys.modules, "suite2p.gui", gui)
+    monkeypatch.delitem(sys.modules, "suite2p.gui.io", raising=False)
+    load = importlib.import_module("suite2p.gui.io")
+    del sys.modules["suite2p.gui.io"]
+    with zipfile.ZipFile(extracted[1].staging / "alf" / "FOV_00" / "_suite2p_ROIData.raw.zip") as content:
+        content.extractall(tmp_path)
+    plane = load.load_files(str(tmp_path / "plane0" / "stat.npy"))
+    assert plane is not None
+    stat, ops, traces, *_ = plane
+    assert len(stat) == len(traces) > 0
+    assert ops["meanImg"].shape == (ops["Ly"], ops["Lx"]) == (96, 96)
+    both = load.io.combined(str(tmp_path), save=False)
+    assert len(both[0]) == sum(len(np.load(tmp_path / name / "F.npy")) for name in ("plane0", "plane1"))
+
+
+@needs_suite2p
 def test_wrong_settings_are_refused_before_the_work(run_imaging: RunTask, small: SimulatedSession) -> None:
     with pytest.raises(ImagingError, match=r"suite2p has no setting registration\.telepathy \(it has registration\."):
         run_imaging(suite2p, small.path, settings={"registration": {"telepathy": 1}})
@@ -340,9 +372,14 @@ def test_a_folder_that_suite2p_left_elsewhere_is_taken_as_it_is(run_imaging: Run
 
 def test_an_attempt_registers_every_raw_file(run_task: RunTask, ranvier_home: Settings, ranvier_database: Database) -> None:
     made = simulate_session(ranvier_home.lab_root, "mouse_imaged", "2026-01-15", probes=(), fovs=("FOV_00",), movie=SMALL)
+    tifffile.imwrite(made.path / "raw_imaging_data_00/reference/referenceImage.stack.tif", np.zeros((5, 64, 64), np.int16))
     outcome = run_task(raw_imaging_registration, Session.parse(made.path))
     assert outcome.status == "Complete", outcome.reason
     found = ranvier_database.find_session(Session.parse(made.path))
     assert found is not None
     kinds = {row["name"]: row["dataset_type"] for row in ranvier_database.session(found["id"])["data_dataset_session_related"]}
-    assert kinds == {"2026-01-15_1_mouse_imaged_2P_00001_00001.tif": "imaging.raw", "referenceImage.raw.tif": "referenceImage.raw"}
+    assert kinds == {
+        "2026-01-15_1_mouse_imaged_2P_00001_00001.tif": "imaging.raw",
+        "referenceImage.raw.tif": "referenceImage.raw",
+        "referenceImage.stack.tif": "referenceImage.stack",
+    }

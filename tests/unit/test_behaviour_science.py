@@ -167,9 +167,11 @@ def test_of_equally_fast_samples_the_first_is_the_fastest() -> None:
 
 def test_frames_get_their_ttls() -> None:
     ttls = np.arange(100) / 60
-    counter = np.delete(np.arange(100), [20, 50, 51, 52, 53, 54]).astype(float)
-    found = frame_times.from_ttls(ttls, 94, counter + 7, "left")
-    np.testing.assert_allclose(found.times, ttls[counter.astype(int)])
+    number = np.delete(np.arange(100), [20, 50, 51, 52, 53, 54])
+    found = frame_times.from_ttls(ttls, 94, number, "left")
+    np.testing.assert_allclose(found.times, ttls[number])
+    with pytest.raises(VideoError, match="left: 90 TTLs, but 94 frames in the video, of the 100 that the camera counted"):
+        frame_times.from_ttls(ttls[:90], 94, number, "left")
     assert frame_times.from_ttls(ttls, 98, None, "left").times.size == 98
     assert frame_times.from_ttls(ttls, 103, None, "left").times.size == 103
     for n_frames in (94, 106):

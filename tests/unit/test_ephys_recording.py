@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def real_metas(repository: Path) -> Path:
-    root = Path(os.environ.get("RANVIER_REAL_DATA") or repository.parent / "shared" / "data") / "ephys" / "spikeglx_meta"
-    if not root.is_dir():
-        pytest.skip("no real recordings: set RANVIER_REAL_DATA")
-    return root
+def real_metas(real_data: Path) -> Path:
+    return real_data / "ephys" / "spikeglx_meta"
 
 
 def check(folder: Path) -> object:

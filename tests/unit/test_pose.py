@@ -216,6 +216,14 @@ def test_a_pose_is_written_and_read_again(tmp_path: Path) -> None:
         pose.read(tmp_path / "c.pqt")
 
 
+def test_keypoints_may_be_called_otherwise() -> None:
+    seen = Pose(("snout", "b"), np.zeros((3, 2, 2)), np.ones((3, 2)))
+    assert seen.called({"nose_tip": "snout"}).keypoints == ("nose_tip", "b")
+    assert seen.called({}).keypoints == ("snout", "b")
+    with pytest.raises(PoseError, match=r"no keypoint c \(it has snout, b; mend `names`"):
+        seen.called({"nose_tip": "c"})
+
+
 def test_each_fault_of_a_pose_is_found_and_nothing_in_a_good_one() -> None:
     good = walk()
     clean = pose_qc.examine(good, good.seen(0.5), 160, 128)

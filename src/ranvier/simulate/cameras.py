@@ -11,6 +11,7 @@ import numpy as np
 
 from ranvier.simulate.damage import SimulationError
 from ranvier.simulate.face import HEIGHT, WIDTH, Look, Motion, draw, keypoints, make_look, make_motion
+from ranvier.simulate.task_files import sounds
 from ranvier.simulate.truth import read_truth, write_truth
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ FRAME_RATE = 30.0
 BEGIN_S = 0.2  #: first frame
 JITTER_S = 5e-4
 #: Frames that are lost with the damages of that kind.
-LOST = 20
+LOST, LATE = 20, 45
+#: What a camera saves of its pins with a frame during which a sound is played: the fourth is high.
+SOUND_PIN = 0x10000000
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def film(
     kinds
         Of `ranvier.simulate.damage.CAMERA_DAMAGES`.
     did
-        What the mouse did: its paws move with the wheel, and it licks after rewards.
+        What the mouse did: its paws move with the wheel, it licks after rewards, and the camera sees the sounds of the task on a pin.
     rate
         Frames a second.
 
@@ -97,6 +100,8 @@ def film(
     kept = np.ones(times.size, dtype=bool)
     if kinds & {"dropped_frames", "lost_frames"}:
         kept[rng.choice(np.arange(10, times.size - 10), min(LOST, times.size - 20), replace=False)] = False
+    if "late_recording" in kinds:
+        kept[: min(LATE, times.size - 20)] = False
     folder = session_path / COLLECTION
     folder.mkdir(exist_ok=True)
     path = folder / f"_iblrig_{camera}Camera.raw.avi"
@@ -109,6 +114,10 @@ def film(
     writer.close()
     if "lost_frames" not in kinds:
         np.flatnonzero(kept).astype(np.float64).tofile(folder / f"_iblrig_{camera}Camera.frame_counter.bin")
+    if did is not None:
+        begins, ends = sounds(did).T
+        played = np.searchsorted(begins, times[kept], side="right") > np.searchsorted(ends, times[kept], side="right")
+        np.where(played, SOUND_PIN, 0).astype(np.float64).tofile(folder / f"_iblrig_{camera}Camera.GPIO.bin")
     if "truncated_video" in kinds:
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size // 2)

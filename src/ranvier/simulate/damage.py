@@ -23,6 +23,7 @@ CAMERA_DAMAGES = {
     "frozen_video": "the camera gave one frame again and again",
     "dropped_frames": "frames were lost, and the camera's counter says which",
     "lost_frames": "frames were lost, and nothing says which",
+    "late_recording": "the camera ran before its frames were written, so that the first TTLs have none",
 }
 #: What can be wrong with the files of a behavioural protocol.
 TASK_DAMAGES = {

@@ -184,7 +184,7 @@ def write_daq(
     duration_s
         Length, s.
     pulses
-        Times (s) at which other lines rise, by line; each stays high for 2 ms.
+        Times (s) at which other lines rise, by line, shape (n,): each stays high for 2 ms; or begins and ends, shape (n, 2).
     analogue
         When each pulse of an analogue channel begins and ends, s, one array of shape (n, 2) a channel.
 
@@ -196,8 +196,9 @@ def write_daq(
     rate = float(meta["niSampRate"])
     word = square_wave(np.arange(round(duration_s * rate)), rate, DAQ_SYNC_BIT)
     for line, times in (pulses or {}).items():
-        for start in np.ceil(times * rate).astype(int):
-            word[start : start + int(PULSE_S * rate)] |= 1 << line
+        intervals = times if times.ndim == 2 else np.column_stack([times, times + PULSE_S])
+        for start, stop in np.ceil(np.round(intervals * rate, 3)).astype(int):
+            word[start:stop] |= 1 << line
     signals = [_analogue(word.size, rate, intervals, seed) for seed, intervals in enumerate(analogue)]
     return _write(binary, meta, rate, iter([np.column_stack([*signals, word])]))
 

@@ -27,7 +27,7 @@ from ranvier.simulate.truth import Truth
 DESCRIPTION = "_ibl_experiment.description.yaml"
 RAW = "raw_ephys_data"
 UNITS_PER_CHANNEL = 5 / 16
-BPOD_LINE = 7  #: of the DAQ
+BPOD_LINE, AUDIO_LINE = 7, 5  #: of the DAQ
 #: Seconds, a day.
 LONGEST_S = 86_400
 #: Characters that the database gives a subject's nickname.
@@ -215,6 +215,8 @@ class _Recorder:
         lines = {f"{camera}_camera": LINES[camera] for camera in films}
         pulses = {LINES[camera]: each.ttl_times for camera, each in films.items()}
         analogue: list[np.ndarray] = []
+        if did is not None:
+            lines["audio"], pulses[AUDIO_LINE] = AUDIO_LINE, task_files.sounds(did)
         if did is not None and analogue_bpod:
             analogue = [task_files.bpod_pulses(did)]
         elif did is not None:

@@ -19,6 +19,7 @@ ENCODER_DRIFT, ENCODER_OFFSET_S = 30e-6, 3.7
 BPOD_OFFSET_S, BPOD_DRIFT = 0.5, 12e-6
 SCREEN_S = 0.03  #: of the screen behind its trigger
 EXIT_S = SCREEN_S + 0.005  #: from the end of the stimulus to the time between two trials
+SOUND_S = 2e-4  #: of the go cue behind its trigger
 #: What Bpod sends at the start of a trial and for a reward, s.
 START_PULSE_S, VALVE_PULSE_S = 1e-4, 0.06
 
@@ -67,6 +68,12 @@ def bpod_pulses(did: Behaviour) -> np.ndarray:
     return pulses[np.argsort(pulses[:, 0])]
 
 
+def sounds(did: Behaviour) -> np.ndarray:
+    """Begin and end of each sound, go cues and errors, on the session's clock, s, shape (n, 2)."""
+    begins = np.sort(np.concatenate([did.go_cue + SOUND_S, did.feedback[~did.correct]]))
+    return np.column_stack([begins, begins + TONE_S])
+
+
 def encoder_lines(did: Behaviour) -> tuple[list[str], list[str]]:
     """Lines of the encoder's events and positions: a position at each count that the wheel passes and at each reset."""
     resets = np.sort(np.concatenate([did.starts, did.go_cue]))
@@ -109,9 +116,9 @@ def _trial(did: Behaviour, index: int) -> dict[str, Any]:
         **{name: [[float("nan")] * 2] for name in (f"freeze_{other}", other, "no_go")},
     }
     states["correct"] = [[at["feedback"] + 0.01, at["stim_off"] - 0.0001]] if correct else [[float("nan")] * 2]
-    sounds = [at["go_cue"] + 0.0002] if correct else [at["go_cue"] + 0.0002, at["feedback"]]
+    heard = [at["go_cue"] + SOUND_S] if correct else [at["go_cue"] + SOUND_S, at["feedback"]]
     screen = [at["stim_on"] + SCREEN_S, at["response"] + SCREEN_S, at["stim_off"] + SCREEN_S]
-    events = {"BNC2High": sounds, "BNC2Low": [time + TONE_S for time in sounds], "BNC1High": screen[::2], "BNC1Low": screen[1::2]}
+    events = {"BNC2High": heard, "BNC2Low": [time + TONE_S for time in heard], "BNC1High": screen[::2], "BNC1Low": screen[1::2]}
     start = float(bpod_time(np.asarray(begin)))
     return {
         "trial_num": index + 1,
@@ -142,6 +149,7 @@ def _settings(created: str) -> dict[str, Any]:
         "IBLRIG_VERSION_TAG": VERSION,
         "PYBPOD_PROTOCOL": PROTOCOL,
         "SESSION_DATETIME": created,
+        "SESSION_NUMBER": "001",
         "QUIESCENT_PERIOD": 0.2,
         "STIM_GAIN": 4.0,
         "STIM_POSITIONS": [-35, 35],
