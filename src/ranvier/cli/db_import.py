@@ -65,7 +65,9 @@ def alyx(
 @app.command("cache")
 def cache(
     folder: Annotated[Path, typer.Argument(help="With sessions.pqt and datasets.pqt, and the labs' folders beside them.")],
-    repository: Annotated[str, typer.Option(help="Data repository that the files are in; default: this machine's, or <lab>_imported.")] = "",
+    repository: Annotated[
+        str, typer.Option(help="Data repository that the files are in; default: this machine's, or <lab>_imported.")
+    ] = "",
     lab: LabOption = None,
     dry_run: DryOption = False,
     overwrite: OverwriteOption = False,

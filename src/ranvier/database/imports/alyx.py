@@ -89,8 +89,9 @@ class Alyx:
         self._client = _Client(self.url)
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         try:
-            self._client.authenticate(username or None, password, cache_token=False, force=True, token=token)
-        except (requests.RequestException, ConnectionError) as error:
+            # a token needs no user's name, but AlyxClient wants one where the Alyx is too old to tell whose it is
+            self._client.authenticate(username or "token", password, cache_token=False, force=True, token=token)
+        except (requests.RequestException, ConnectionError, ValueError) as error:
             reason = error.filename if isinstance(error, requests.HTTPError) else error
             raise AlyxError(
                 f"{self.url} does not let {username or 'the token'} in: {reason}", "check the address, the user and the password"

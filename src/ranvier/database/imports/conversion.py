@@ -196,9 +196,10 @@ def _check_name(name: str, table: Table) -> None:
         raise Refused(f"the name {name!r} cannot be used: {' '.join(map(str, error.detail))}", "rename it there and import again") from None
 
 
-#: Tables whose rows' names stand in no path and in no address that programs make, such as the strain C57BL/6J.
+#: Tables whose rows' names stand in no path, and in no address that programs make: the strain C57BL/6J, the procedure Training/tasks.
 IN_NO_ADDRESS = frozenset(
     {"subjects.Species", "subjects.Strain", "subjects.Source", "subjects.Line", "subjects.Allele", "subjects.Sequence"}
+    | {"actions.ProcedureType"}
 )
 
 

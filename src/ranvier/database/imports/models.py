@@ -24,7 +24,7 @@ class Import(models.Model):
 
 
 class ImportedRow(models.Model):
-    """A row that came by an import, with a digest of the values that it came with: whoever changed it since, there or here, is found out by it."""
+    """A row that came by an import, with a digest of the values that it came with, by which changes since are found, there and here."""
 
     row = models.UUIDField(primary_key=True, help_text="Id of the row")
     model = models.CharField(max_length=64, help_text="Table, such as actions.session")

@@ -154,7 +154,7 @@ class Move:
             for page in self._pages(SUBJECTS, *self.choice.of_subjects()):
                 for some in _some(page, ANIMALS):
                     self._take_animals(some)
-        for table in reversed(served):  # pairs, then the litters that name them
+        for table in reversed(served if self.choice.is_everything else []):  # pairs, then the litters that name them
             for page in self._pages(table):
                 self.taker.take(table, page)
 
@@ -251,7 +251,8 @@ class Move:
                 self.taker.take(table, parts[table.endpoint])
             self.taker.take(CHANNELS, channels)
             self.taker.mark_seen([key])
-            self._ask(key)
+            if self.preprocess:
+                ask_for_preprocessing(key)
         if session.get("parent_session"):
             self._parents.append((key, as_id(session["parent_session"])))
 
@@ -259,13 +260,6 @@ class Move:
         """What belongs to a session that is left out is counted with it."""
         for endpoint, rows in parts.items():
             self.taker.report.count(endpoint, "left out", len(rows))
-
-    def _ask(self, key: Any) -> None:
-        """Ask for a session's preprocessing, as registering it does, where that is wished for."""
-        from ranvier.database.jobs.signals import tell_of_new_session
-
-        if self.preprocess:
-            tell_of_new_session(instance=Session.objects.get(pk=key), created=True)
 
     def _bring_stacks(self, fields_of_view: list[Json]) -> None:
         ids = sorted({row["stack"] for row in fields_of_view if row.get("stack")})
@@ -324,6 +318,13 @@ class Move:
                 "without", NOTES.endpoint, f"/notes/{note['id']}", f"taken without its image: {reason}", "import again"
             )
             return {name: value for name, value in note.items() if name != "image"}
+
+
+def ask_for_preprocessing(key: Any) -> None:
+    """Write the event of a session, as registering it does; it is written once."""
+    from ranvier.database.jobs.signals import tell_of_new_session
+
+    tell_of_new_session(instance=Session.objects.get(pk=key), created=True)
 
 
 def _django(terms: Iterable[str]) -> Json:

@@ -81,17 +81,20 @@ class Table:
 #: What is reckoned from other rows, or says where something is; it is the same here without being taken.
 MADE_HERE = frozenset({"id", "url", "auto_datetime", "session_info"})
 MADE_HERE_OF: dict[str, frozenset[str]] = {
-    "users": frozenset({"subjects_responsible", "lab"}),
-    "subjects": frozenset("age_weeks session_projects alive reference_weight last_water_restriction expected_water remaining_water cage".split()),
-    "sessions": frozenset("wateradmin_session_related data_dataset_session_related probe_insertion field_of_view notes".split()),
-    "datasets": frozenset({"experiment_number", "protected", "public", "subject", "date", "number"}),
-    "file-records": frozenset({"data_repository_path", "data_url"}),
-    "trajectories": frozenset({"session", "probe_name", "datetime"}),
-    "tasks": frozenset("datetime attempt lease_until leased flow_run cancel_requested cancelled_by qc".split()),
-    "chronic-insertions": frozenset({"probe_insertion"}),
-    "litters": frozenset({"subjects"}),
-    "data-notices": frozenset({"description_html"}),
-}  # fmt: skip
+    endpoint: frozenset(names.split())
+    for endpoint, names in {
+        "users": "subjects_responsible lab",
+        "subjects": "age_weeks session_projects alive reference_weight last_water_restriction expected_water remaining_water cage",
+        "sessions": "wateradmin_session_related data_dataset_session_related probe_insertion field_of_view notes",
+        "datasets": "experiment_number protected public subject date number",
+        "file-records": "data_repository_path data_url",
+        "trajectories": "session probe_name datetime",
+        "tasks": "datetime attempt lease_until leased flow_run cancel_requested cancelled_by qc",
+        "chronic-insertions": "probe_insertion",
+        "litters": "subjects",
+        "data-notices": "description_html",
+    }.items()
+}
 
 _ACTION = ("subject", "lab", "location", "name", "narrative", "start_time", "end_time", "json")
 
@@ -108,12 +111,12 @@ def _named(endpoint: str, label: str, fields: str = "", **more: Any) -> Table:
 
 #: What labs share, in an order in which each finds what it points to. What Alyx has no endpoint of is read where the source has one.
 CATALOGUE = (
-    _table("users", "people.User", "username email is_stock_manager is_public_user is_active", links="allowed_users", named=True,
-           parts={"memberships": "memberships"}, mend=oddities.user, new=oddities.no_password),
     _named("data-repository-type", "data.DataRepositoryType"),
     _named("data-repository", "data.DataRepository",
            "timezone globus_path hostname data_url repository_type globus_endpoint_id globus_is_personal"),
     _named("labs", "people.Lab", "institution address timezone reference_weight_pct zscore_weight_pct", links="repositories"),
+    _table("users", "people.User", "username email is_stock_manager is_public_user is_active", links="allowed_users", named=True,
+           parts={"memberships": "memberships"}, mend=oddities.user, new=oddities.no_password),
     _named("locations", "people.LabLocation", "lab"),
     _table("projects", "people.Project", "name description public", links="users", named=True),
     _named("procedures", "actions.ProcedureType", "description"),
@@ -136,8 +139,8 @@ CATALOGUE = (
 
 SUBJECTS = _table(
     "subjects", "subjects.Subject",
-    "nickname lab responsible_user species strain source line litter sex birth_date wean_date genotype_date death_date reduced_date ear_mark "
-    "protocol_number description adverse_effects actual_severity to_be_genotyped to_be_culled json",
+    "nickname lab responsible_user species strain source line litter sex birth_date wean_date genotype_date death_date reduced_date "
+    "ear_mark protocol_number description adverse_effects actual_severity to_be_genotyped to_be_culled json",
     links="projects", parts={"genotype": "genotypes"}, mend=oddities.subject,
 )  # fmt: skip
 
@@ -185,8 +188,8 @@ FIELDS_OF_VIEW = _table(
 )
 TASKS = _table(
     "tasks", "jobs.Task",
-    "session name executable graph version arguments device data_repository level priority io_charge cpu gpu ram time_out_secs status reason "
-    "log identity receipt outputs time_elapsed_secs json",
+    "session name executable graph version arguments device data_repository level priority io_charge cpu gpu ram time_out_secs status "
+    "reason log identity receipt outputs time_elapsed_secs json",
     links="parents", mend=oddities.task,
 )  # fmt: skip
 WATER = _table(

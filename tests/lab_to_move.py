@@ -29,7 +29,12 @@ def people(make: Make) -> None:
     make("/users", {"username": "ada", "email": "ada@lab.org"})
     make("/users", {"username": "ben", "email": "", "allowed_users": ["ada"], "is_stock_manager": True})
     make("/labs", {"name": "otherlab", "institution": "UCL", "timezone": "Europe/London", "reference_weight_pct": 0.8, "json": {"a": 1}})
-    repository = {"name": "archive", "hostname": "archive.org", "data_url": "https://archive.org/oldlab/Subjects/", "globus_path": "/oldlab/"}
+    repository = {
+        "name": "archive",
+        "hostname": "archive.org",
+        "data_url": "https://archive.org/oldlab/Subjects/",
+        "globus_path": "/oldlab/",
+    }
     make("/data-repository", {**repository, "repository_type": "Fileserver", "globus_is_personal": False})
     make("/locations", {"name": "rig_7", "lab": "otherlab", "json": {"screen": "left"}})
     make("/projects", {"name": "brainwide", "description": "all of it", "users": ["ada", "ben", "ranvier"]})
@@ -45,14 +50,26 @@ def colony(make: Make) -> None:
     make("/sources", {"name": "Charles River"})
     make("/alleles", {"name": "Pvalb-Cre", "standard_name": "Pvalb<tm1(cre)Arbr>"})
     make("/sequences", {"name": "Cre", "base_pairs": "ACGT"})
-    make("/lines", {"name": "Pvalb", "nickname": "Pv", "species": "Mus musculus", "strain": "C57BL6", "alleles": ["Pvalb-Cre"], "sequences": ["Cre"]})
-    make("/subjects", {"nickname": "FATHER", "lab": "oldlab", "sex": "M", "line": "Pvalb", "genotype": [{"allele": "Pvalb-Cre", "zygosity": 2}]})
+    make(
+        "/lines",
+        {"name": "Pvalb", "nickname": "Pv", "species": "Mus musculus", "strain": "C57BL6", "alleles": ["Pvalb-Cre"], "sequences": ["Cre"]},
+    )
+    make(
+        "/subjects",
+        {"nickname": "FATHER", "lab": "oldlab", "sex": "M", "line": "Pvalb", "genotype": [{"allele": "Pvalb-Cre", "zygosity": 2}]},
+    )
     make("/subjects", {"nickname": "MOTHER", "lab": "oldlab", "sex": "F", "line": "Pvalb"})
     make("/breeding-pairs", {"name": "Pv_BP_001", "line": "Pvalb", "father": "FATHER", "mother1": "MOTHER", "start_date": "2025-10-01"})
     make("/litters", {"name": "Pv_L_001", "line": "Pvalb", "breeding_pair": "Pv_BP_001", "birth_date": "2025-11-01"})
     for nickname in SUBJECTS:
         animal = {"nickname": nickname, "lab": "oldlab", "sex": "F", "birth_date": "2025-11-01", "litter": "Pv_L_001", "line": "Pvalb"}
-        more = {"source": "Charles River", "projects": ["brainwide"], "responsible_user": "ada", "description": "tame", "json": {"ear": "left"}}
+        more = {
+            "source": "Charles River",
+            "projects": ["brainwide"],
+            "responsible_user": "ada",
+            "description": "tame",
+            "json": {"ear": "left"},
+        }
         make("/subjects", {**animal, **more, "genotype": [{"allele": "Pvalb-Cre", "zygosity": 1}]})
         make("/genotype-tests", {"subject": nickname, "sequence": "Cre", "test_result": 1, "date": "2025-12-01"})
     make("/cages", {"name": "cage_1", "lab": "oldlab", "food": "pellets"})
@@ -65,9 +82,18 @@ def notebook(make: Make) -> None:
     for nickname in SUBJECTS:
         for day in range(1, 4):
             make("/weighings", {"subject": nickname, "date_time": f"2026-02-0{day}T09:00:00", "weight": 20.0 + day, "user": user})
-        make("/water-restriction", {"subject": nickname, "start_time": "2026-02-10T09:00:00", "water_type": "Water", "reference_weight": 22.5})
+        make(
+            "/water-restriction",
+            {"subject": nickname, "start_time": "2026-02-10T09:00:00", "water_type": "Water", "reference_weight": 22.5},
+        )
         make("/water-administrations", {"subject": nickname, "date_time": "2026-02-11T18:00:00", "water_administered": 0.5, "user": user})
-    surgery = {"subject": "MOVE_001", "start_time": "2026-02-01T10:00:00", "implant_weight": 2, "outcome_type": "r", "narrative": "went well"}
+    surgery = {
+        "subject": "MOVE_001",
+        "start_time": "2026-02-01T10:00:00",
+        "implant_weight": 2,
+        "outcome_type": "r",
+        "narrative": "went well",
+    }
     surgery = make("/surgeries", {**surgery, "procedures": [procedure_id(make, procedure)], "json": {"anaesthesia": "isoflurane"}})
     injection = {"subject": "MOVE_001", "surgery": surgery["id"], "virus_batch": "AAV9", "injection_volume": 100.0, "brain_region": 385}
     make("/virus-injections", {**injection, "start_time": "2026-02-01T11:00:00"})
@@ -88,19 +114,46 @@ def subject_id(make: Make, nickname: str) -> str:
 
 def session(make: Make, subject: str, day: str, number: int, url: str, token: str) -> None:
     """A session with files, a probe and where it is, a field of view, tasks, water, and a note with a picture."""
-    facts = {"subject": subject, "start_time": f"{day}T10:00:00.123456", "end_time": f"{day}T11:30:00", "number": number, "users": ["ada", "ben"]}
-    told = {"narrative": "quiet", "task_protocol": "ephysChoiceWorld", "projects": ["brainwide"], "procedures": ["Craniotomy"], "location": "rig_7"}
-    judged = {"qc": "PASS", "extended_qc": {"_task_go": 0.9, "task": "PASS"}, "n_trials": 500, "n_correct_trials": 400, "json": {"IS_MOCK": False}}
+    facts = {
+        "subject": subject,
+        "start_time": f"{day}T10:00:00.123456",
+        "end_time": f"{day}T11:30:00",
+        "number": number,
+        "users": ["ada", "ben"],
+    }
+    told = {
+        "narrative": "quiet",
+        "task_protocol": "ephysChoiceWorld",
+        "projects": ["brainwide"],
+        "procedures": ["Craniotomy"],
+        "location": "rig_7",
+    }
+    judged = {
+        "qc": "PASS",
+        "extended_qc": {"_task_go": 0.9, "task": "PASS"},
+        "n_trials": 500,
+        "n_correct_trials": 400,
+        "json": {"IS_MOCK": False},
+    }
     eid = make("/sessions", {**facts, **told, **judged})["id"]
     names = ["alf/probe00/spikes.times.npy", "alf/probe00/spikes.clusters.npy", "alf/_ibl_trials.table.pqt", "alf/FOV_00/mpci.times.npy"]
     names += ["alf/probe00/#2026-04-01#/spikes.times.npy", "sniffs.times.npy"]
     path = f"{subject}/{day}/{number:03d}"
-    registered = make("/register-file", {"path": path, "filenames": names, "hashes": [f"{i:032x}" for i in range(6)], "filesizes": [100] * 6})
+    registered = make(
+        "/register-file", {"path": path, "filenames": names, "hashes": [f"{i:032x}" for i in range(6)], "filesizes": [100] * 6}
+    )
     make(f"PATCH /datasets/{registered[5]['id']}", {"tags": ["2026_Q2_paper"], "qc": "WARNING", "json": {"sniff": 1}})
     probe(make, subject, eid, number)
     field_of_view(make, eid)
     tasks(make, eid)
-    given = {"subject": subject, "date_time": f"{day}T10:30:00", "water_administered": 1.25, "session": eid, "water_type": "Water", "user": "ada"}
+    given = {
+        "subject": subject,
+        "date_time": f"{day}T10:30:00",
+        "water_administered": 1.25,
+        "session": eid,
+        "water_type": "Water",
+        "user": "ada",
+    }
     make("/water-administrations", given)
     buffer = io.BytesIO()
     Image.new("RGB", (30, 20), "red").save(buffer, "PNG")
@@ -112,13 +165,23 @@ def session(make: Make, subject: str, day: str, number: int, url: str, token: st
 
 def probe(make: Make, subject: str, eid: str, number: int) -> None:
     """A probe, in one session of a chronic one."""
-    chronic = make("/chronic-insertions", {"subject": subject, "name": f"stays_{number}", "start_time": "2026-02-20T10:00:00", "model": "3B2"})["id"]
+    chronic = make(
+        "/chronic-insertions", {"subject": subject, "name": f"stays_{number}", "start_time": "2026-02-20T10:00:00", "model": "3B2"}
+    )["id"]
     place = {"x": 1.5, "y": -2000.0, "z": -100.0, "depth": 3000.0, "theta": 15.0, "phi": 180.0, "roll": 0.0}
     make("/trajectories", {"chronic_insertion": chronic, "provenance": "Planned", **place})
-    pid = make("/insertions", {"session": eid, "name": "probe00", "model": "3B2", "serial": "19", "chronic_insertion": chronic, "json": {"n_units": 3}})["id"]
+    pid = make(
+        "/insertions",
+        {"session": eid, "name": "probe00", "model": "3B2", "serial": "19", "chronic_insertion": chronic, "json": {"n_units": 3}},
+    )["id"]
     make("/trajectories", {"probe_insertion": pid, "provenance": "Planned", "coordinate_system": "Needles-Allen", **place})
-    track = make("/trajectories", {"probe_insertion": pid, "provenance": "Ephys aligned histology track", **place, "json": {"points": [1, 2]}})
-    sites = [{"trajectory_estimate": track["id"], "axial": 20.0 * i, "lateral": 16.0, "x": 1.0, "y": 2.0, "z": -i, "brain_region": 385} for i in range(5)]
+    track = make(
+        "/trajectories", {"probe_insertion": pid, "provenance": "Ephys aligned histology track", **place, "json": {"points": [1, 2]}}
+    )
+    sites = [
+        {"trajectory_estimate": track["id"], "axial": 20.0 * i, "lateral": 16.0, "x": 1.0, "y": 2.0, "z": -i, "brain_region": 385}
+        for i in range(5)
+    ]
     make("/channels", sites)
     make("/notes", {"content_type": "probeinsertion", "object_id": pid, "text": "blood at 1 mm"})
 
@@ -133,15 +196,32 @@ def field_of_view(make: Make, eid: str) -> None:
 
 def tasks(make: Make, eid: str) -> None:
     """Two tasks, as an ibllib makes them."""
-    first = {"session": eid, "name": "Compress_probe00", "executable": "ibllib.pipes.Compress", "graph": "G", "status": "Complete", "level": 0}
-    parent = make("/tasks", {**first, "arguments": {"pname": "probe00"}, "priority": 60, "time_out_secs": 7200, "log": "done", "version": "3.0"})
+    first = {
+        "session": eid,
+        "name": "Compress_probe00",
+        "executable": "ibllib.pipes.Compress",
+        "graph": "G",
+        "status": "Complete",
+        "level": 0,
+    }
+    parent = make(
+        "/tasks", {**first, "arguments": {"pname": "probe00"}, "priority": 60, "time_out_secs": 7200, "log": "done", "version": "3.0"}
+    )
     make("/tasks", {**first, "name": "Sort_probe00", "status": "Errored", "level": 1, "parents": [parent["id"]]})
 
 
 def aggregates(make: Make) -> None:
     """A dataset of no session, and something to know of it."""
-    dataset = {"name": "_ibl_subjectTraining.table.pqt", "dataset_type": "subjectTraining.table", "data_format": "parquet", "created_by": "ada"}
+    dataset = {
+        "name": "_ibl_subjectTraining.table.pqt",
+        "dataset_type": "subjectTraining.table",
+        "data_format": "parquet",
+        "created_by": "ada",
+    }
     make("/dataset-types", {"name": "subjectTraining.table"})
     made = make("/datasets", {**dataset, "collection": "Subjects", "file_size": 7, "hash": "a" * 32})
-    make("/files", {"dataset": made["id"], "data_repository": "archive", "relative_path": "MOVE_001/_ibl_subjectTraining.table.pqt", "exists": True})
+    make(
+        "/files",
+        {"dataset": made["id"], "data_repository": "archive", "relative_path": "MOVE_001/_ibl_subjectTraining.table.pqt", "exists": True},
+    )
     make("/data-notices", {"name": "clock", "description": "was late", "importance": 40, "datasets": [made["id"]]})
