@@ -99,7 +99,7 @@ def test_odd_rows_are_listed_and_the_rest_goes_on(home: Path) -> None:
     ]
     running = task_row(good, "runs", "Started")
     rows["tasks"] = [running, task_row(good, "sorts", "Running"), task_row(good, "ends", "Complete", parents=[running["id"]])]
-    rows["tasks"] += [{"id": "?", "fails": True}, task_row(parent, "last", "Waiting")]
+    rows["tasks"] += [{**task_row(good, "spoilt", "Waiting"), "fails": True}, task_row(parent, "last", "Waiting")]
     with served(OddAlyx(rows)) as alyx:
         report = imported(home, alyx.url, 1)
     told = reasons(report)

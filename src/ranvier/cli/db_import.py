@@ -146,6 +146,8 @@ def _show_remarks(told: dict[str, Any], write: Callable[..., None]) -> None:
     for remark in told["remarks"]:
         mend = f" → {remark['mend']}" if remark["mend"] else ""
         write(screen.escape(f"{remark['kind']}: {remark['address']}: {remark['reason']}{mend}"), soft_wrap=True)
+    if told.get("earlier"):
+        write(f"{told['earlier']} more before it was interrupted")
     if told["file"]:
         write(screen.escape(f"All of these, a line each: {told['file']}"), soft_wrap=True)
     for table, fields in told["not_taken"].items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -143,7 +143,11 @@ class Alyx:
 
     def each(self, paths: Sequence[str]) -> list[Any]:
         """Answers to many requests, of which several are under way at once; None where there is no such row, or the Alyx fails over it."""
-        return list(self._pool.map(self._get_or_none, paths))
+        return self.at_once(self._get_or_none, paths)
+
+    def at_once(self, ask: Callable[[Any], Any], what: Iterable[Any]) -> list[Any]:
+        """What a function answers to each of several things, several at once."""
+        return list(self._pool.map(ask, what))
 
     def _get_or_none(self, path: str) -> Any:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ranvier.database.imports.alyx import Alyx
-from ranvier.database.imports.moving import OF_SESSIONS, Choice
+from ranvier.database.imports.choice import Choice
+from ranvier.database.imports.reading import OF_SESSIONS
 from ranvier.database.imports.tables import CATALOGUE, CHANNELS, LITTERS, NOTES, OF_SUBJECTS, PAIRS, SESSIONS, SUBJECTS, WATER
 
 

@@ -155,8 +155,9 @@ class MoveCache:
             "task_protocol": _text(session.get("task_protocol")),
             "projects": _listed(session.get("projects")),
         }
-        if eid not in self.taker.take(SESSIONS, [row]):
-            self.taker.report.count(DATASETS.endpoint, "left out", len(datasets))
+        became = self.taker.take(SESSIONS, [row]).get(eid)
+        if became in (None, "deleted"):
+            self.taker.report.count(DATASETS.endpoint, "left out", len(datasets) if became is None else 0)
             return
         folder = f"{session['subject']}/{session['date']}/{int(session['number'] or 0):03d}"
         rows = [made for key, facts in datasets.iterrows() if (made := self._dataset(eid, key, facts, folder, session["lab"]))]

@@ -52,8 +52,6 @@ class References:
         wanted = {raw for raw in raws if raw not in (None, "") and raw not in known and as_id(raw) not in elsewhere}
         if not wanted:
             return
-        if len(known) > MOST:
-            known.clear()
         ids = {raw: raw if isinstance(raw, int) else as_id(raw) for raw in wanted}
         there = set(model._base_manager.filter(pk__in={key for key in ids.values() if key is not None}).values_list("pk", flat=True))
         known.update({raw: key for raw, key in ids.items() if key in there})
@@ -61,6 +59,12 @@ class References:
         known.update(self._by_name(model, names))
         if model._meta.label in ONLY_NAMED:
             known.update(_made(model, [name for name in names if name not in known and ids[name] is None]))
+
+    def trim(self) -> None:
+        """Forget rows where they are too many to be remembered; what is needed is looked up again."""
+        for known in self._keys.values():
+            if len(known) > MOST:
+                known.clear()
 
     def key(self, model: type[Model], raw: Any) -> Any:
         """Key of a row that was looked up; None where it is not here."""

@@ -68,8 +68,9 @@ def import_alyx(
         If the Alyx does not answer any longer; what was taken stays.
     """
     open_database(settings)
+    from ranvier.database.imports.choice import Choice
     from ranvier.database.imports.counting import count
-    from ranvier.database.imports.moving import Choice, Move
+    from ranvier.database.imports.moving import Move
 
     choice = Choice(labs, projects, subjects, since)
     alyx = connect()

@@ -32,6 +32,8 @@ from ranvier.database.imports.references import References, called
 from ranvier.database.imports.report import Report
 from ranvier.database.imports.tables import HOLDER, PARTS, Json, Table
 
+#: What the database says of a row that it does not take; a text with a NUL in it is a `ValueError`.
+UNFIT = (IntegrityError, DataError, ValueError)
 #: Rows of one statement.
 BATCH = 500
 
@@ -62,8 +64,10 @@ class Taker:
         Returns
         -------
         dict
-            What became of each row that is here now, by its key: ``added``, ``updated``, ``completed``, ``unchanged``, ``own`` or ``kept``.
+            What became of each row that was not left out, by its key: ``added``, ``updated``, ``completed``, ``unchanged``, ``own``,
+            ``kept``, or ``deleted`` where somebody has deleted it here.
         """
+        self.references.trim()
         mended = [table.mend(row) for row in rows]
         for row in mended:
             self.report.strange[table.endpoint].update(table.strange(row))
@@ -75,12 +79,12 @@ class Taker:
             convert_links(table, row, self.references)
         became = self._decide(table, converted)
         for row in converted:
-            if row.key in became:
+            if became.get(row.key, "deleted") != "deleted":
                 for lost in row.without:
                     self.report.remark(
                         "without", table.endpoint, row.address, f"taken without {lost}, which is not here", "see why that was left out"
                     )
-        self._take_parts(table, [row for row in converted if row.key in became])
+        self._take_parts(table, [row for row in converted if became.get(row.key, "deleted") != "deleted"])
         return became
 
     def seen(self, keys: Iterable[Any]) -> set[Any]:
@@ -135,11 +139,13 @@ class Taker:
         keys = [row.key for row in rows]
         here = set(table.model._base_manager.filter(pk__in=keys).values_list("pk", flat=True))
         noted = dict(ImportedRow.objects.filter(row__in=keys).values_list("row", "digest"))
-        new, changed, became = [], [], {}
+        new, changed, deleted = [], [], []
+        became: dict[Any, str] = {}
         for row in rows:
             if row.key not in here and row.key in noted and not self.overwrite:
                 self._keep(table, row, "it was deleted here since it was imported")
                 self.references.forget(table.model, row.key)
+                deleted.append(row.key)
             elif row.key not in here:
                 new.append(row)
             elif noted.get(row.key) == row.digest:
@@ -147,6 +153,7 @@ class Taker:
             else:
                 changed.append(row)
         self.report.count(table.endpoint, "unchanged", len(became))
+        became.update(dict.fromkeys(deleted, "deleted"))
         became.update(dict.fromkeys(self._add(table, new), "added"))
         became.update(self._change(table, changed, noted))
         return became
@@ -163,7 +170,7 @@ class Taker:
         try:
             self._insert(table, rows)
             added = rows
-        except (IntegrityError, DataError):
+        except UNFIT:
             added = [row for row in rows if self._insert_alone(table, row)]
         self._link(table, added)
         self.report.count(table.endpoint, "added", len(added))
@@ -178,7 +185,7 @@ class Taker:
     def _insert_alone(self, table: Table, row: Converted) -> bool:
         try:
             self._insert(table, [row])
-        except (IntegrityError, DataError) as error:
+        except UNFIT as error:
             self.references.forget(table.model, row.key)
             self._leave_out(table, row.address, _why(table, row, error))
             return False
@@ -232,7 +239,7 @@ class Taker:
                     through._base_manager.filter(**{holder: row.key}).exclude(**{f"{target}__in": list(keys)}).delete()
                 self._link(table, [row])
                 self._note(table, [row])
-        except (IntegrityError, DataError) as error:
+        except UNFIT as error:
             self.report.remark(
                 "left out", table.endpoint, row.address, f"its change was refused: {_why(table, row, error)}", "correct it there"
             )
@@ -252,7 +259,7 @@ class Taker:
             with transaction.atomic():
                 table.model._base_manager.filter(pk=row.key).update(**lacking, **now)
                 self._link(table, [row])
-        except (IntegrityError, DataError) as error:
+        except UNFIT as error:
             self._leave_out(table, row.address, f"what it lacks here was refused: {_why(table, row, error)}")
             return "kept"
         return "completed"
