@@ -54,6 +54,8 @@ class OddAlyx:
     def _chosen(self, endpoint: str, django: str) -> list[dict[str, Any]]:
         """Of rows of sessions or subjects those whose names or ids are in a filter; the rest is not asked for."""
         rows = self.rows.get(endpoint, [])
+        if django.endswith("session__isnull,True"):
+            return [row for row in rows if not row.get("session")]
         if "__in,[" not in django or endpoint == "notes":
             return rows
         known = {"session", "subject", "probe_insertion", "trajectory_estimate"}

@@ -46,8 +46,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cache(live_database: Any, home: Path) -> Path:
     """A ONE cache in the folder of the lab's data: the tables as ONE has loaded them, and of each session but the last the files."""
-    place = {"lab": LAB, "data_url": f"http://127.0.0.1:1/data/{LAB}/Subjects/"}
-    live_database.make("/lab-servers", place)
+    live_database.make("/data-repository", {"name": f"{LAB}_old", "data_url": f"http://127.0.0.1:1/data/{LAB}/Subjects/"})
+    live_database.make("/labs", {"name": LAB, "repositories": [f"{LAB}_old"]})
     live_database.make("/subjects", {"nickname": SUBJECT, "lab": LAB})
     live_database.make("/projects", {"name": "moved_project"})
     folder = home / "data"

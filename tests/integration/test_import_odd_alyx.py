@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from odd_alyx import OddAlyx, dataset_row, served, session_row, task_row
 from support import waiter
 
 from ranvier.database.bootstrap import bootstrap
+from ranvier.database.imports.alyx import Alyx
 from ranvier.settings import initialise
 
 until = waiter(300, 0.02)
@@ -61,6 +63,7 @@ def imported(home: Path, url: str, code: int) -> dict[str, Any]:
     process = start(home, url, "--json")
     out, err = process.communicate()
     assert process.returncode == code, err + out
+    assert out, err
     return dict(json.loads(out))
 
 
@@ -143,6 +146,17 @@ def check_what_was_taken(home: Path, good: Any, unnumbered: Any, parent: Any) ->
     ) == [('{"value": [1]}', "parquet")]
     assert ask(home, "SELECT s.sex, l.name FROM subjects_subject s JOIN subjects_litter l ON l.id = litter_id") == [("U", "a litter")]
     assert ask(home, "SELECT data_url FROM data_datarepository WHERE name = 'oddstore'") == [("http://store:8000/oddlab/Subjects/",)]
+
+
+def test_lists_are_read_page_by_page_around_rows_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranvier.database.imports.alyx.PAGE", 4)
+    rows = [{"id": str(number), **({"fails": True} if number in (5, 6, 11) else {})} for number in range(14)]
+    unreadable: list[str] = []
+    with served(OddAlyx({"tasks": rows})) as source, contextlib.closing(Alyx(source.url, token="a" * 40)) as alyx:
+        pages = list(alyx.pages("tasks", unreadable.append))
+        assert alyx.count("tasks", django="x") == 14
+    assert [[row["id"] for row in page] for page in pages] == [["0", "1", "2", "3"], ["4", "7"], ["8", "9", "10"], ["12", "13"]]
+    assert unreadable == [f"/tasks?limit=1&offset={number}" for number in (5, 6, 11)]
 
 
 def test_killed_it_goes_on_where_it_was(home: Path) -> None:

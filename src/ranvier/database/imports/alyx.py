@@ -131,7 +131,7 @@ class Alyx:
 
     def _get(self, path: str) -> Any:
         try:
-            return self._client.get(path)
+            return self._client._generic_request(requests.get, path)  # `get` would hide how many rows a list has
         except requests.HTTPError as error:
             status, detail = int(error.errno or 0), str(error.filename)[:300]
             if status in UNAVAILABLE:

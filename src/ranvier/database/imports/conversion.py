@@ -104,7 +104,9 @@ def convert(table: Table, raw: Json, references: References) -> Converted:
     row = Converted(raw, table.address_of(raw), {})
     for column in columns(table):
         if column.name in raw and not (column.name == "created_datetime" and raw[column.name] is None):
-            row.values[column.attname] = _related(column, raw, row, references) if column.is_relation else _plain(column, raw[column.name])
+            row.values[column.attname] = (
+                _related(table, column, row, references) if column.is_relation else _plain(column, raw[column.name])
+            )
     if table.named or table.endpoint == "subjects":
         _check_name(row.values.get(table.fields[0]) or "", table)
     if "lab" in table.fields and "subject" in table.fields and row.values.get("lab_id") is None:
@@ -122,8 +124,8 @@ def convert_links(table: Table, row: Converted, references: References) -> None:
         row.without += [f"{name} {raw}" for raw, key in found.items() if key is None]
 
 
-def _related(column: models.Field[Any, Any], raw: Json, row: Converted, references: References) -> Any:
-    value = raw[column.name]
+def _related(table: Table, column: models.Field[Any, Any], row: Converted, references: References) -> Any:
+    value = row.raw[column.name]
     if value in (None, ""):
         if column.null:
             return None
@@ -131,7 +133,7 @@ def _related(column: models.Field[Any, Any], raw: Json, row: Converted, referenc
     key = references.key(column.related_model, value)
     if key is not None:
         return key
-    if not column.null:
+    if not column.null or column.name in table.needs:
         raise Refused(f"its {column.name} {value} is not here", "see why that was left out, or import that too")
     row.without.append(f"{column.name} {value}")
     return None

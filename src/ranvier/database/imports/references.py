@@ -97,7 +97,10 @@ class References:
         column = called(model)
         if not any(field.name == column for field in model._meta.concrete_fields):
             return {}
-        return dict(model._base_manager.filter(**{f"{column}__in": names}).values_list(column, "pk"))
+        found = dict(model._base_manager.filter(**{f"{column}__in": names}).values_list(column, "pk"))
+        if model._meta.label == "data.DataFormat":  # a format may be told by its extension
+            found.update(model._base_manager.filter(file_extension__in=names).values_list("file_extension", "pk"))
+        return found
 
 
 def _made(model: type[Model], names: list[str]) -> dict[Any, Any]:

@@ -38,6 +38,8 @@ class Table:
         Fields in which a row holds rows of other tables, with the names of those tables.
     mend
         Makes a row there one that can be taken here.
+    needs
+        Columns that may be empty, but without what they point to a row is not taken.
     identify
         Fields whose values tell a row apart, where REST gives no id.
     new
@@ -51,6 +53,7 @@ class Table:
     named: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     mend: Callable[[Json], Json] = dict
+    needs: tuple[str, ...] = ()
     identify: tuple[str, ...] = ()
     new: Callable[[], Json] = dict
 
@@ -101,6 +104,7 @@ _ACTION = ("subject", "lab", "location", "name", "narrative", "start_time", "end
 
 def _table(endpoint: str, label: str, fields: str, **more: Any) -> Table:
     more["links"] = tuple(more.get("links", "").split())
+    more["needs"] = tuple(more.get("needs", "").split())
     more["identify"] = tuple(more.get("identify", "").split())
     return Table(endpoint, label, tuple(fields.split()), **more)
 
@@ -174,14 +178,17 @@ SESSIONS = _table(
 DATASETS = _table(
     "datasets", "data.Dataset",
     "name session collection revision dataset_type data_format file_size hash version default_dataset qc created_by created_datetime json",
-    links="tags", parts={"file_records": "file-records"}, mend=oddities.dataset,
+    links="tags", parts={"file_records": "file-records"}, mend=oddities.dataset, needs="session",
 )  # fmt: skip
 INSERTIONS = _table("insertions", "experiments.ProbeInsertion", "session name model serial chronic_insertion json", links="datasets")
 TRAJECTORIES = _table(
     "trajectories", "experiments.TrajectoryEstimate",
-    "probe_insertion chronic_insertion provenance coordinate_system x y z depth theta phi roll json", mend=oddities.trajectory,
+    "probe_insertion chronic_insertion provenance coordinate_system x y z depth theta phi roll json",
+    mend=oddities.trajectory, needs="probe_insertion",
 )  # fmt: skip
-CHANNELS = _table("channels", "experiments.Channel", "trajectory_estimate brain_region name axial lateral x y z json")
+CHANNELS = _table(
+    "channels", "experiments.Channel", "trajectory_estimate brain_region name axial lateral x y z json", needs="trajectory_estimate"
+)
 STACKS = _table("imaging-stack", "experiments.ImagingStack", "name json", parts={"slices": ""})
 FIELDS_OF_VIEW = _table(
     "fields-of-view", "experiments.FOV", "session name imaging_type stack json", links="datasets", parts={"location": "fov-location"}
