@@ -24,7 +24,7 @@ class OddAlyx:
     Parameters
     ----------
     rows
-        What each list holds; a row with the key `fails` is answered with 500.
+        What each list holds; a row with the key `fails` is answered with 500, and what is under the key `whole` only by itself.
     slow_s
         Seconds before each answer about one session.
     """
@@ -46,7 +46,7 @@ class OddAlyx:
             return self._one(endpoint, unquote(name))
         limit, offset = (int(query.get(key, [default])[0]) for key, default in (("limit", "250"), ("offset", "0")))
         rows = [] if "is_public_user" in query or "is_active" in query else self._chosen(endpoint, query.get("django", [""])[0])
-        page = rows[offset : offset + limit]
+        page = [{name: value for name, value in row.items() if name != "whole"} for row in rows[offset : offset + limit]]
         if any("fails" in row for row in page):
             return 500, {"detail": "KeyError: 10"}
         return 200, {"count": len(rows), "next": None, "previous": None, "results": page}
@@ -64,7 +64,7 @@ class OddAlyx:
     def _one(self, endpoint: str, name: str) -> tuple[int, Any]:
         time.sleep(self.slow_s if endpoint == "sessions" else 0.0)
         found = [row for row in self.rows.get(endpoint, []) if name in (row.get("id"), row.get("name"), row.get("nickname"))]
-        return (200, found[0]) if found else (404, {"detail": "Not found."})
+        return (200, {**found[0], **found[0].get("whole", {})}) if found else (404, {"detail": "Not found."})
 
 
 @contextmanager

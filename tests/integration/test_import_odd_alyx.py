@@ -28,11 +28,12 @@ until = waiter(300, 0.02)
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """A lab, a repository, an animal."""
     subject = {"id": "6b1a5f0e-0000-4000-8000-000000000001", "nickname": "ODD_001", "lab": "oddlab", "sex": "", "species": "Mus musculus"}
+    genotype = {"genotype": ["Pvalb-Cre +/-"], "whole": {"genotype": [{"allele": "Pvalb-Cre", "zygosity": 1}]}}
     return {
         "users": [{"id": "6b1a5f0e-0000-4000-8000-000000000002", "username": "kim", "email": None, "lab": ["oddlab"], "allowed_users": []}],
         "labs": [{"name": "oddlab", "repositories": ["oddstore"], "timezone": "Europe/Paris", "json": None}],
         "data-repository": [{"name": "oddstore", "data_url": "http://store:8000/oddlab/Subjects/", "repository_type": None, "json": None}],
-        "subjects": [{**subject, "litter": "a litter", "genotype": [], "projects": [], "json": None}],
+        "subjects": [{**subject, "litter": "a litter", **genotype, "projects": [], "json": None}],
     }
 
 
@@ -145,6 +146,7 @@ def check_what_was_taken(home: Path, good: Any, unnumbered: Any, parent: Any) ->
         home, "SELECT d.json, f.name FROM data_dataset d JOIN data_dataformat f ON f.id = data_format_id WHERE d.name = 'b.pqt'"
     ) == [('{"value": [1]}', "parquet")]
     assert ask(home, "SELECT s.sex, l.name FROM subjects_subject s JOIN subjects_litter l ON l.id = litter_id") == [("U", "a litter")]
+    assert ask(home, "SELECT a.name, zygosity FROM subjects_zygosity z JOIN subjects_allele a ON a.id = allele_id") == [("Pvalb-Cre", 1)]
     assert ask(home, "SELECT data_url FROM data_datarepository WHERE name = 'oddstore'") == [("http://store:8000/oddlab/Subjects/",)]
 
 

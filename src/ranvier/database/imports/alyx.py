@@ -89,14 +89,22 @@ class Alyx:
         self._client = _Client(self.url)
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         try:
-            # a token needs no user's name, but AlyxClient wants one where the Alyx is too old to tell whose it is
-            self._client.authenticate(username or "token", password, cache_token=False, force=True, token=token)
+            self._sign_in(username, password, token)
         except (requests.RequestException, ConnectionError, ValueError) as error:
             reason = error.filename if isinstance(error, requests.HTTPError) else error
             raise AlyxError(
                 f"{self.url} does not let {username or 'the token'} in: {reason}", "check the address, the user and the password"
             ) from None
         self._client.authenticate = self._signed_out  # type: ignore[method-assign]
+
+    def _sign_in(self, username: str, password: str | None, token: str | None) -> None:
+        sign_in = functools.partial(self._client.authenticate, password=password, cache_token=False, force=True, token=token)
+        try:
+            sign_in(username or None)
+        except ValueError:  # an Alyx without /me cannot tell whose a token is, and AlyxClient wants to know
+            if token is None or username:
+                raise
+            sign_in("token")
 
     def _signed_out(self, *_: Any, **__: Any) -> None:
         raise AlyxError(f"{self.url} does not take the token any longer", "start the import again: it goes on where it was")

@@ -118,10 +118,11 @@ class Move:
             self.taker.report.count(SUBJECTS.endpoint, "unchanged", len(rows))
             return
         self.tell(0.05, f"subject {rows[0]['nickname']}")
+        animals = self.reader.with_genotypes(rows)
         parts = self.reader.of_animals([row["nickname"] for row in rows])
         notes = self.reader.notes([*ids, *(row["id"] for row in parts.get("surgeries", ()))])
         with transaction.atomic():
-            self.taker.take(SUBJECTS, rows)
+            self.taker.take(SUBJECTS, animals)
             for table in (*OF_SUBJECTS, WATER, TRAJECTORIES):
                 self.taker.take(table, self.places.known(parts.get(table.endpoint, [])))
             self._take_channels(parts.get(TRAJECTORIES.endpoint, []))

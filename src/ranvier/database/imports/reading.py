@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from ranvier.database.imports.alyx import Alyx, one_of
 from ranvier.database.imports.images import NoImage, with_image
@@ -88,6 +89,13 @@ class Reader:
         gone = {row["username"] for page in self.pages(table, is_active="False") for row in page}
         rows = [row for page in self.pages(table) for row in page]
         return [{**row, "is_public_user": row["username"] in public, "is_active": row["username"] not in gone} for row in rows]
+
+    def with_genotypes(self, subjects: list[Json]) -> list[Json]:
+        """Animals with their alleles: Alyx's list tells them as texts only, an animal by itself tells them in full."""
+        brief = [row for row in subjects if any(isinstance(allele, str) for allele in row.get("genotype") or ())]
+        whole = self.alyx.each([f"/subjects/{quote(row['nickname'])}" for row in brief])
+        full = {row["id"]: row["genotype"] for row in whole if row}
+        return [{**row, "genotype": full.get(row["id"], [])} if row in brief else row for row in subjects]
 
     def of_animals(self, names: list[str]) -> dict[str, list[Json]]:
         """Rows of animals by endpoint."""

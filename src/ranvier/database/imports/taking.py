@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, transaction
+from django.db.models import BooleanField
 from django.utils import timezone
 
 from ranvier.database.imports.conversion import (
@@ -218,7 +219,7 @@ class Taker:
             if digest(values, links) == row.digest:
                 self._note(table, [row])
                 became[row.key] = "unchanged"
-            elif self.overwrite or digest(values, links) == noted.get(row.key):
+            elif self._may_overwrite(table, row, noted) or digest(values, links) == noted.get(row.key):
                 became[row.key] = self._write(table, row, "updated")
             elif row.key in noted:
                 self._keep(table, row, "it was changed there and here since it was imported")
@@ -228,6 +229,10 @@ class Taker:
         for what in ("unchanged", "updated", "completed", "own"):
             self.report.count(table.endpoint, what, list(became.values()).count(what))
         return became
+
+    def _may_overwrite(self, table: Table, row: Converted, noted: dict[Any, str]) -> bool:
+        """Accounts that are here by themselves stay what they are: the administrator's must not be closed by an Alyx."""
+        return self.overwrite and (table.label != "people.User" or row.key in noted)
 
     def _write(self, table: Table, row: Converted, what: str) -> str:
         now = dict.fromkeys(auto_now(table), timezone.now())
@@ -277,6 +282,8 @@ EARLIER = dt.datetime(2000, 1, 1)
 
 def _is_empty(table: Table, attname: str, value: Any) -> bool:
     column = next(column for column in table.model._meta.concrete_fields if column.attname == attname)
+    if isinstance(column, BooleanField):  # false is said as well as true: who may do what, and what is public, is not completed
+        return False
     return value in (None, "", {}) or (column.has_default() and column.default == value)
 
 
