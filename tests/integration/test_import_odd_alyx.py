@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from odd_alyx import OddAlyx, dataset_row, served, session_row, task_row
@@ -20,7 +21,7 @@ from support import waiter
 
 from ranvier.database.bootstrap import bootstrap
 from ranvier.database.imports.alyx import Alyx
-from ranvier.settings import initialise
+from ranvier.settings import initialise, load
 
 until = waiter(300, 0.02)
 
@@ -30,7 +31,9 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     subject = {"id": "6b1a5f0e-0000-4000-8000-000000000001", "nickname": "ODD_001", "lab": "oddlab", "sex": "", "species": "Mus musculus"}
     genotype = {"genotype": ["Pvalb-Cre +/-"], "whole": {"genotype": [{"allele": "Pvalb-Cre", "zygosity": 1}]}}
     return {
-        "users": [{"id": "6b1a5f0e-0000-4000-8000-000000000002", "username": "kim", "email": None, "lab": ["oddlab"], "allowed_users": []}],
+        "users": [
+            {"id": "6b1a5f0e-0000-4000-8000-000000000002", "username": "kim", "email": None, "lab": "['oddlab']", "allowed_users": []}
+        ],
         "labs": [{"name": "oddlab", "repositories": ["oddstore"], "timezone": "Europe/Paris", "json": None}],
         "data-repository": [{"name": "oddstore", "data_url": "http://store:8000/oddlab/Subjects/", "repository_type": None, "json": None}],
         "subjects": [{**subject, "litter": "a litter", **genotype, "projects": [], "json": None}],
@@ -146,6 +149,7 @@ def check_what_was_taken(home: Path, good: Any, unnumbered: Any, parent: Any) ->
         home, "SELECT d.json, f.name FROM data_dataset d JOIN data_dataformat f ON f.id = data_format_id WHERE d.name = 'b.pqt'"
     ) == [('{"value": [1]}', "parquet")]
     assert ask(home, "SELECT s.sex, l.name FROM subjects_subject s JOIN subjects_litter l ON l.id = litter_id") == [("U", "a litter")]
+    assert ask(home, "SELECT u.username FROM people_labmembership m JOIN people_user u ON u.id = user_id") == [("kim",)]
     assert ask(home, "SELECT a.name, zygosity FROM subjects_zygosity z JOIN subjects_allele a ON a.id = allele_id") == [("Pvalb-Cre", 1)]
     assert ask(home, "SELECT data_url FROM data_datarepository WHERE name = 'oddstore'") == [("http://store:8000/oddlab/Subjects/",)]
 
@@ -187,6 +191,28 @@ def test_killed_it_goes_on_where_it_was(home: Path) -> None:
     assert report["tables"]["sessions"] == {"unchanged": count, "added": 84 - count}
     assert ask(home, whole) == [(84, 84, 84)]
     assert ask(home, "SELECT count(*) FROM imports_import") == [(1,)]
+
+
+def test_it_moves_into_postgresql_too(postgresql: str, tmp_path: Path) -> None:
+    import psycopg
+
+    with psycopg.connect(postgresql, autocommit=True) as server:
+        server.execute("CREATE DATABASE moved_in")
+    home = tmp_path / "home"
+    settings = initialise(home, lab="newlab")
+    with (home / "config.toml").open("a") as config:
+        config.write(f'\n[database]\nengine = "{urlsplit(postgresql)._replace(path="/moved_in").geturl()}"\n')
+    bootstrap(load(settings.home))
+    rows = catalogue()
+    good, twin = session_row("ODD_001", "2026-01-01", extended_qc={"a": 0.1}), session_row("ODD_001", "2026-01-01")
+    rows["sessions"], rows["datasets"] = [good, twin], [dataset_row(good, "spikes.times.npy", json={"b": [1.5]})]
+    rows["tasks"] = [task_row(good, "sort", "Complete")]
+    with served(OddAlyx(rows)) as alyx:
+        assert imported(home, alyx.url, 1)["tables"]["sessions"] == {"added": 1, "left out": 1}
+        again = imported(home, alyx.url, 1)["tables"]
+    assert again["sessions"] == {"unchanged": 1, "left out": 1}
+    for name in ("datasets", "file-records", "tasks", "subjects", "genotypes"):
+        assert again[name]["unchanged"] == 1, name
 
 
 def test_who_may_not_sign_in_is_told(home: Path) -> None:

@@ -122,12 +122,18 @@ class Move:
         parts = self.reader.of_animals([row["nickname"] for row in rows])
         notes = self.reader.notes([*ids, *(row["id"] for row in parts.get("surgeries", ()))])
         with transaction.atomic():
-            self.taker.take(SUBJECTS, animals)
+            became = self.taker.take(SUBJECTS, animals)
+            gone = {row["nickname"]: became.get(as_id(row["id"])) for row in rows if became.get(as_id(row["id"])) in (None, "deleted")}
             for table in (*OF_SUBJECTS, WATER, TRAJECTORIES):
-                self.taker.take(table, self.places.known(parts.get(table.endpoint, [])))
+                self.taker.take(table, self.places.known(self._without(gone, table, parts.get(table.endpoint, []))))
             self._take_channels(parts.get(TRAJECTORIES.endpoint, []))
             self._take_notes(notes)
             self.taker.mark_seen(ids)
+
+    def _without(self, gone: dict[str, str | None], table: Table, rows: list[Json]) -> list[Json]:
+        """Rows of animals that were taken; those of one that was left out are counted with it."""
+        self.taker.report.count(table.endpoint, "left out", sum(gone.get(row.get("subject", ""), "here") is None for row in rows))
+        return [row for row in rows if row.get("subject") not in gone]
 
     # Sessions.
 
@@ -153,7 +159,9 @@ class Move:
         parts = self.reader.of_sessions([row["id"] for row in rows])
         for row in rows:
             if details[row["id"]] is None:
-                self.taker.report.remark("left out", SESSIONS.endpoint, f"/sessions/{row['id']}", "the Alyx fails over it", "see its log")
+                self.taker.report.remark(
+                    "left out", SESSIONS.endpoint, f"/sessions/{row['id']}", "the Alyx does not give it", "see its log"
+                )
             else:
                 self._take_session(details[row["id"]], parts[row["id"]])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from ranvier.states import Status
@@ -18,9 +19,9 @@ def no_password() -> Json:
 
 
 def user(row: Json) -> Json:
-    """The labs of a user are memberships."""
+    """The labs of a user are memberships; Alyx may tell them as a text such as ``['cortexlab']``."""
     labs = row.get("lab") or []
-    labs = [labs] if isinstance(labs, str) else labs
+    labs = re.findall(r"[\w-]+", labs) if isinstance(labs, str) else labs
     return {**row, "email": row.get("email") or "", "memberships": [{"lab": lab} for lab in labs]}
 
 

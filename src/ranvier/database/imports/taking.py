@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, transaction
 from django.db.models import BooleanField
 from django.utils import timezone
@@ -29,6 +28,7 @@ from ranvier.database.imports.conversion import (
     snapshot,
 )
 from ranvier.database.imports.models import ImportedRow
+from ranvier.database.imports.reasons import why
 from ranvier.database.imports.references import References, called
 from ranvier.database.imports.report import Report
 from ranvier.database.imports.tables import HOLDER, PARTS, Json, Table
@@ -188,7 +188,7 @@ class Taker:
             self._insert(table, [row])
         except UNFIT as error:
             self.references.forget(table.model, row.key)
-            self._leave_out(table, row.address, _why(table, row, error))
+            self._leave_out(table, row.address, why(table, row, error))
             return False
         return True
 
@@ -246,7 +246,7 @@ class Taker:
                 self._note(table, [row])
         except UNFIT as error:
             self.report.remark(
-                "left out", table.endpoint, row.address, f"its change was refused: {_why(table, row, error)}", "correct it there"
+                "left out", table.endpoint, row.address, f"its change was refused: {why(table, row, error)}", "correct it there"
             )
             return "kept"
         return what
@@ -265,7 +265,7 @@ class Taker:
                 table.model._base_manager.filter(pk=row.key).update(**lacking, **now)
                 self._link(table, [row])
         except UNFIT as error:
-            self._leave_out(table, row.address, f"what it lacks here was refused: {_why(table, row, error)}")
+            self._leave_out(table, row.address, f"what it lacks here was refused: {why(table, row, error)}")
             return "kept"
         return "completed"
 
@@ -285,24 +285,3 @@ def _is_empty(table: Table, attname: str, value: Any) -> bool:
     if isinstance(column, BooleanField):  # false is said as well as true: who may do what, and what is public, is not completed
         return False
     return value in (None, "", {}) or (column.has_default() and column.default == value)
-
-
-def _why(table: Table, row: Converted, error: Exception) -> str:
-    """Why the database does not take a row, in words where there are some."""
-    try:
-        instance = table.model(pk=row.key, **row.values)
-        instance.validate_unique()
-        instance.validate_constraints()
-    except ValidationError as invalid:
-        told = " ".join(invalid.messages)
-        return f"{told} ({_twin(table, row)})" if _twin(table, row) else told
-    return str(error).strip().splitlines()[-1].removeprefix("DETAIL:").strip()
-
-
-def _twin(table: Table, row: Converted) -> str:
-    """Where the row stands that is here in its place: of a session, whose clash is the commonest."""
-    if table.label != "actions.Session":
-        return ""
-    same = {name: row.values.get(name) for name in ("subject_id", "date", "number")}
-    other = table.model._base_manager.filter(**same).first()
-    return f"{other} is here as {other.pk}" if other else ""
