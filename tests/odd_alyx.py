@@ -24,7 +24,8 @@ class OddAlyx:
     Parameters
     ----------
     rows
-        What each list holds; a row with the key `fails` is answered with 500, and what is under the key `whole` only by itself.
+        What each list holds; a row with the key `fails` is answered with 500, what is under the key
+        `whole` only by itself, and a user with the key `gone` is not active.
     slow_s
         Seconds before each answer about one session.
     """
@@ -45,8 +46,17 @@ class OddAlyx:
         if name:
             return self._one(endpoint, unquote(name))
         limit, offset = (int(query.get(key, [default])[0]) for key, default in (("limit", "250"), ("offset", "0")))
-        rows = [] if "is_public_user" in query or "is_active" in query else self._chosen(endpoint, query.get("django", [""])[0])
-        page = [{name: value for name, value in row.items() if name != "whole"} for row in rows[offset : offset + limit]]
+        if "is_public_user" in query:
+            return self._page([], limit, offset)
+        rows = (
+            [row for row in self.rows["users"] if row.get("gone")]
+            if "is_active" in query
+            else self._chosen(endpoint, query.get("django", [""])[0])
+        )
+        return self._page(rows, limit, offset)
+
+    def _page(self, rows: list[dict[str, Any]], limit: int, offset: int) -> tuple[int, Any]:
+        page = [{name: value for name, value in row.items() if name not in ("whole", "gone")} for row in rows[offset : offset + limit]]
         if any("fails" in row for row in page):
             return 500, {"detail": "KeyError: 10"}
         return 200, {"count": len(rows), "next": None, "previous": None, "results": page}

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def test_odd_rows_are_listed_and_the_rest_goes_on(home: Path) -> None:
         {**rows["subjects"][0], "id": "6b1a5f0e-0000-4000-8000-000000000003", "nickname": "NOBODYS", "lab": None},
         {**rows["subjects"][0], "id": "6b1a5f0e-0000-4000-8000-000000000004", "nickname": "a/b"},
     ]
+    rows["users"] += [{"id": str(uuid.uuid4()), "username": name, "email": "", "lab": [], "gone": True} for name in ("admin", "left")]
     rows["labs"].append({"name": "odd-lab", "repositories": []})
     rows["projects"] = [{"name": "x/y", "users": []}]
     rows["sessions"] = [good, twin, unnumbered, parent, lost]
@@ -150,6 +152,7 @@ def check_what_was_taken(home: Path, good: Any, unnumbered: Any, parent: Any) ->
     ) == [('{"value": [1]}', "parquet")]
     assert ask(home, "SELECT s.sex, l.name FROM subjects_subject s JOIN subjects_litter l ON l.id = litter_id") == [("U", "a litter")]
     assert ask(home, "SELECT u.username FROM people_labmembership m JOIN people_user u ON u.id = user_id") == [("kim",)]
+    assert dict(ask(home, "SELECT username, is_active FROM people_user")) == {"admin": 1, "ranvier": 1, "kim": 1, "left": 0}
     assert ask(home, "SELECT a.name, zygosity FROM subjects_zygosity z JOIN subjects_allele a ON a.id = allele_id") == [("Pvalb-Cre", 1)]
     assert ask(home, "SELECT data_url FROM data_datarepository WHERE name = 'oddstore'") == [("http://store:8000/oddlab/Subjects/",)]
 

@@ -219,7 +219,7 @@ class Taker:
             if digest(values, links) == row.digest:
                 self._note(table, [row])
                 became[row.key] = "unchanged"
-            elif self._may_overwrite(table, row, noted) or digest(values, links) == noted.get(row.key):
+            elif self.overwrite or digest(values, links) == noted.get(row.key):
                 became[row.key] = self._write(table, row, "updated")
             elif row.key in noted:
                 self._keep(table, row, "it was changed there and here since it was imported")
@@ -229,10 +229,6 @@ class Taker:
         for what in ("unchanged", "updated", "completed", "own"):
             self.report.count(table.endpoint, what, list(became.values()).count(what))
         return became
-
-    def _may_overwrite(self, table: Table, row: Converted, noted: dict[Any, str]) -> bool:
-        """Accounts that are here by themselves stay what they are: the administrator's must not be closed by an Alyx."""
-        return self.overwrite and (table.label != "people.User" or row.key in noted)
 
     def _write(self, table: Table, row: Converted, what: str) -> str:
         now = dict.fromkeys(auto_now(table), timezone.now())
