@@ -95,7 +95,7 @@ class Alyx:
             raise AlyxError(
                 f"{self.url} does not let {username or 'the token'} in: {reason}", "check the address, the user and the password"
             ) from None
-        self._client.authenticate = self._signed_out  # type: ignore[method-assign]
+        self._client.authenticate = self._signed_out
 
     def _sign_in(self, username: str, password: str | None, token: str | None) -> None:
         sign_in = functools.partial(self._client.authenticate, password=password, cache_token=False, force=True, token=token)
@@ -139,7 +139,8 @@ class Alyx:
 
     def _get(self, path: str) -> Any:
         try:
-            return self._client._generic_request(requests.get, path)  # `get` would hide how many rows a list has
+            ask: Any = self._client._generic_request  # `get` would hide how many rows a list has
+            return ask(requests.get, path)
         except requests.HTTPError as error:
             status, detail = int(error.errno or 0), str(error.filename)[:300]
             if status in UNAVAILABLE:

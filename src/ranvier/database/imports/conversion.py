@@ -75,7 +75,7 @@ def digest(values: Mapping[str, Any], links: Mapping[str, Iterable[Any]]) -> str
 
 def columns(table: Table) -> list[models.Field[Any, Any]]:
     """The columns of a table that are taken."""
-    return [table.model._meta.get_field(name) for name in table.fields]  # type: ignore[misc]
+    return [table.model._meta.get_field(name) for name in table.fields]
 
 
 def load_references(table: Table, rows: list[Json], references: References) -> None:
@@ -89,7 +89,7 @@ def load_references(table: Table, rows: list[Json], references: References) -> N
 
 def link_model(table: Table, name: str) -> type[models.Model]:
     """The table that a many-to-many relation leads to."""
-    model: type[models.Model] = table.model._meta.get_field(name).related_model  # type: ignore[assignment]
+    model: type[models.Model] = table.model._meta.get_field(name).related_model
     return model
 
 

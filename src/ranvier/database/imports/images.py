@@ -46,7 +46,7 @@ def with_image(alyx: Alyx, note: Json) -> Json:
     except AlyxError as error:
         raise NoImage(error.message) from None
     except ValidationError as error:
-        raise NoImage(f"it is {error.detail['image'][0]}") from None  # type: ignore[index, call-overload]
+        raise NoImage(f"it is {error.detail['image'][0]}") from None
     except (Image.DecompressionBombError, OSError, SuspiciousFileOperation) as error:
         raise NoImage(f"it cannot be read: {error}") from None
 

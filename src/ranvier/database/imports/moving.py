@@ -38,13 +38,12 @@ from ranvier.database.imports.tables import (
     Json,
     Table,
 )
-from ranvier.database.imports.taking import Taker
+from ranvier.database.imports.taking import SEE_WHY, Taker
 from ranvier.database.people.models import User
 from ranvier.database.rest.lookups import APPS
 
 #: Animals, and sessions, that are read at once.
 ANIMALS, TOGETHER = 20, 25
-SEE_WHY = "see why that was left out, or import that too"
 Tell = Callable[[float, str], None]
 
 

@@ -73,7 +73,7 @@ class Cache:
         from ranvier.database.data.models import Dataset
 
         of_these = self.datasets.index.get_level_values(0).isin(self.sessions.index)
-        numbers = {
+        numbers: dict[str, tuple[int, Any]] = {
             "labs": (self.sessions["lab"].nunique(), TABLES["labs"].model),
             "subjects": (self.sessions["subject"].nunique(), Subject),
             "sessions": (len(self.sessions), Session),

@@ -117,7 +117,7 @@ class Reader:
                 if table in (INSERTIONS, FIELDS_OF_VIEW):
                     owner[row["id"]] = str(as_id(of))
         for row in self.notes([*ids, *owner], text_only=True):
-            found[owner.get(row["object_id"], row["object_id"])][NOTES.endpoint].append(row)
+            found[str(owner.get(row["object_id"], row["object_id"]))][NOTES.endpoint].append(row)
         return found
 
     def channels(self, trajectories: list[Json]) -> list[Json]:

@@ -35,6 +35,7 @@ from ranvier.database.imports.tables import HOLDER, PARTS, Json, Table
 
 #: What the database says of a row that it does not take; a text with a NUL in it is a `ValueError`.
 UNFIT = (IntegrityError, DataError, ValueError)
+SEE_WHY = "see why that was left out, or import that too"
 #: Rows of one statement.
 BATCH = 500
 
@@ -70,22 +71,20 @@ class Taker:
         """
         self.references.trim()
         mended = [table.mend(row) for row in rows]
-        for row in mended:
-            self.report.strange[table.endpoint].update(table.strange(row))
+        for raw in mended:
+            self.report.strange[table.endpoint].update(table.strange(raw))
         load_references(table, mended, self.references)
         converted = self._with_keys(table, [row for raw in mended if (row := self._converted(table, raw))])
-        for row in converted:
-            self._remember(table, row)
-        for row in converted:
-            convert_links(table, row, self.references)
+        for one in converted:
+            self._remember(table, one)
+        for one in converted:
+            convert_links(table, one, self.references)
         became = self._decide(table, converted)
-        for row in converted:
-            if became.get(row.key, "deleted") != "deleted":
-                for lost in row.without:
-                    self.report.remark(
-                        "without", table.endpoint, row.address, f"taken without {lost}, which is not here", "see why that was left out"
-                    )
-        self._take_parts(table, [row for row in converted if became.get(row.key, "deleted") != "deleted"])
+        here = [one for one in converted if became.get(one.key, "deleted") != "deleted"]
+        for one in here:
+            for lost in one.without:
+                self.report.remark("without", table.endpoint, one.address, f"taken without {lost}, which is not here", SEE_WHY)
+        self._take_parts(table, here)
         return became
 
     def seen(self, keys: Iterable[Any]) -> set[Any]:
