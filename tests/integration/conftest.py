@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -63,22 +64,30 @@ class LiveAlyx:
 @contextmanager
 def serve_alyx_only(home: Path, lab: str) -> Iterator[LiveAlyx]:
     """Serve Ranvier's database as if it were a real Alyx; see ``alyx_only/alyx_only.py``."""
+    settings = initialise(home, lab=lab)
+    bootstrap(settings)
+    with alyx_of(settings) as live:
+        yield live
+
+
+@contextmanager
+def alyx_of(settings: Settings) -> Iterator[LiveAlyx]:
+    """The same of a home whose database has its tables."""
     from ranvier.database import serving
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    settings = initialise(home, lab=lab)
     settings = settings.model_copy(update={"ports": settings.ports.model_copy(update={"database": port})})
-    bootstrap(settings)
-    refusals = home / "refusals"
+    refusals = settings.home / "refusals"
     refusals.touch()
     variables = environment(settings) | {"PYTHONPATH": str(_ALYX_ONLY), "ALYX_ONLY_REFUSALS": str(refusals)}
     command = ["alyx_only:application" if word == "ranvier.database.wsgi:application" else word for word in serving.command(settings)]
-    with (home / "alyx.log").open("ab") as log:
-        process = subprocess.Popen(command, env=variables, stdout=log, stderr=subprocess.STDOUT)
+    log = settings.home / "alyx.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait(process, settings.database_url, home / "alyx.log")
+        _wait(process, settings.database_url, log)
         yield LiveAlyx(settings.database_url, settings, refusals)
     finally:
         process.terminate()
@@ -132,3 +141,10 @@ class LabOnAlyx:
 def lab_on_alyx(alyx: LiveAlyx, tmp_path_factory: pytest.TempPathFactory) -> LabOnAlyx:
     """The lab's server."""
     return LabOnAlyx(lab_settings(tmp_path_factory.mktemp("lab") / "home", alyx, "alyxlab"), alyx)
+
+
+@pytest.fixture(scope="module")
+def serve_alyx() -> Iterator[Any]:
+    """Serves the database of a home, while the module's tests run, as if it were a real Alyx; returns its address."""
+    with contextlib.ExitStack() as stack:
+        yield lambda settings: stack.enter_context(alyx_of(settings)).url

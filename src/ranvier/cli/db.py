@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ranvier.cli import db_import
 from ranvier.cli.options import JsonOption
 
-app = typer.Typer(help="The database of this machine: make it ready, back it up, put a backup in place.", no_args_is_help=True)
+app = typer.Typer(
+    help="The database of this machine: make it ready, back it up, put a backup in place, move a lab in.", no_args_is_help=True
+)
+app.add_typer(db_import.app, name="import")
 
 
 @app.command("init")

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "ranvier.database.experiments",
     "ranvier.database.jobs",
     "ranvier.database.reruns",
+    "ranvier.database.imports",
     "ranvier.database.rest",
     "ranvier.database.rest.admin_config.RanvierAdmin",
     "django.contrib.auth",

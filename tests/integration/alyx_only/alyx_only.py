@@ -52,7 +52,7 @@ class AlyxOnly:
     def __init__(self, application: Callable[..., Iterable[bytes]], document: Json) -> None:
         self.application = application
         self.schemas = document["components"]["schemas"]
-        self.paths = {re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "/?"): (path, item) for path, item in document["paths"].items()}
+        self.paths = {_pattern(path): (path, item) for path, item in document["paths"].items()}
 
     def __call__(self, environ: Json, start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -120,6 +120,11 @@ class AlyxOnly:
             fields = self._properties(schema)
             return {name: self._narrowed(item, fields[name]) for name, item in value.items() if name in fields}
         return value
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """What fits a path; an upload's has folders in it, which the document does not say."""
+    return re.compile(re.sub(r"\{\w+\}", "[^/]+", path.replace("{img_url}", ".+")) + "/?")
 
 
 def _problem(field: Json | None, value: Any) -> str:

@@ -173,6 +173,8 @@ RULES: dict[str, Rule] = {
     "reruns.RerunSession": _of_session(Area.PIPELINE),
     "reruns.Backfill": Rule(Area.PIPELINE, ("sessions__session__lab_id",)),
     "reruns.BackfillSession": _of_session(Area.PIPELINE),
+    "imports.Import": _STAFF,
+    "imports.ImportedRow": _STAFF,
     "rest.KeptAnswer": Rule(Area.OWN),
     "rest.Change": _STAFF,
 }
