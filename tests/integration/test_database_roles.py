@@ -239,7 +239,8 @@ def test_every_table_and_endpoint_has_a_rule(rest: Any) -> None:
 def test_the_paths_of_every_rule_lead_somewhere(rest: Any, client_of: Any) -> None:
     from django.apps import apps
 
-    from ranvier.database.rest.access import Access, visible
+    from ranvier.database.rest.access import Access
+    from ranvier.database.rest.reading import visible
     from ranvier.database.rest.rules import RULES
 
     for role in ("public", "experimenter", "lab admin", None):

@@ -13,8 +13,9 @@ from rest_framework import serializers
 
 from ranvier.database.actions.models import Cull, CullMethod, CullReason, Note, OtherAction, Surgery, VirusInjection
 from ranvier.database.people.models import Lab, User
-from ranvier.database.rest.fields import Named
+from ranvier.database.rest.fields import Key, Named
 from ranvier.database.rest.lookups import APPS
+from ranvier.database.rest.reading import seen
 from ranvier.database.rest.serializers import RecordSerializer
 from ranvier.database.subjects.models import HumaneEndPoint, Subject
 
@@ -32,7 +33,7 @@ class ActionSerializer(RecordSerializer):
     """Base of what is done with an animal; where nothing else is said, in its lab and by the one who asks."""
 
     subject = Named("nickname", queryset=Subject.objects.select_related("lab"))
-    lab = serializers.PrimaryKeyRelatedField(required=False, queryset=Lab.objects.all())
+    lab = Key(required=False, queryset=Lab.objects.all())
 
     def create(self, fields: dict[str, Any]) -> Any:
         """Write it down."""
@@ -83,7 +84,7 @@ class CullSerializer(RecordSerializer):
     user = Named("username", required=False, allow_null=True, queryset=User.objects.all())
     reason = Named(queryset=CullReason.objects.all())
     method = Named(required=False, allow_null=True, queryset=CullMethod.objects.all())
-    humane_end_point = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=HumaneEndPoint.objects.all())
+    humane_end_point = Key(required=False, allow_null=True, queryset=HumaneEndPoint.objects.all())
 
     class Meta(RecordSerializer.Meta):
         model = Cull
@@ -129,7 +130,7 @@ class NoteSerializer(RecordSerializer):
         key = fields.get("object_id") or getattr(self.instance, "object_id")  # noqa: B009
         if (
             kind.model_class()._meta.pk.get_internal_type() != "UUIDField"
-            or not kind.model_class()._default_manager.filter(pk=key).exists()
+            or not seen(kind.model_class()._default_manager).filter(pk=key).exists()
         ):
             raise serializers.ValidationError({"object_id": [f"there is no {kind.model} {key}; give the id of one"]})
         width = fields.pop("width", WIDTH)

@@ -19,8 +19,9 @@ from rest_framework.views import APIView
 
 from ranvier.database.actions.models import Session
 from ranvier.database.data.models import FileRecord
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.authentication import BasicOrToken, TokenOfEither
+from ranvier.database.rest.reading import visible
 
 UUID_PART = re.compile(r"\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^./]+$")
 BLOCK = 1 << 20

@@ -20,6 +20,7 @@ from ranvier.database.data.models import (
 )
 from ranvier.database.people.models import User
 from ranvier.database.rest.fields import Linked, Named, QCField
+from ranvier.database.rest.reading import seen
 from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer
 
 
@@ -178,7 +179,7 @@ class DatasetSerializer(RecordSerializer):
             return fields
         if subject is None or date is None:
             raise serializers.ValidationError({"subject": ["name the session by subject, date and number, or by its id in session"]})
-        session = Session.objects.filter(subject__nickname=subject, date=date, number=1 if number is None else number).first()
+        session = seen(Session.objects).filter(subject__nickname=subject, date=date, number=1 if number is None else number).first()
         if session is None:
             raise serializers.ValidationError({"session": [f"there is no session {subject}/{date}/{number}; register it first"]})
         if fields.get("session", session) != session:

@@ -11,8 +11,9 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from ranvier.database.rest.access import Access, access_of, visible, writable
+from ranvier.database.rest.access import Access, access_of
 from ranvier.database.rest.models import Change
+from ranvier.database.rest.reading import visible, writable
 from ranvier.database.rest.rules import RULES, WRITES, Area, rule_of
 
 #: The order of the pages: what is in the hand most comes first.
