@@ -107,7 +107,14 @@ class Access:
     def may_touch(self, row: Model) -> bool:
         """Whether a row that is there may be changed or deleted."""
         rule, labs = rule_of(row), labs_of(row)
+        if row._meta.label == "people.Project" and not self._opens(row):
+            return False
         return self.may_in(rule.area, labs) if labs else self.may_change_shared(rule.area)
+
+    def _opens(self, project: Any) -> bool:
+        """Whether a project is open to the user: one that names people is changed by staff and those it names only."""
+        users = set(project.users.values_list("pk", flat=True))
+        return self.everything or not users or self.user.pk in users
 
     def works_in(self, labs: Iterable[Any]) -> bool:
         """Whether anything of all of these labs may be written; what a write brings about in other tables needs no more."""
