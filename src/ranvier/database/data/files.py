@@ -82,6 +82,7 @@ def send(request: Request, folder: Path, relative: str) -> HttpResponse | FileRe
     piece = RANGE.fullmatch(request.headers.get("Range", ""))
     response = _piece(path, int(piece[1]), piece[2]) if piece else FileResponse(path.open("rb"))
     response["Accept-Ranges"] = "bytes"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"  # a page among the data is a file, and no page of ours
     return response
 
 

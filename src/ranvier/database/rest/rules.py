@@ -177,6 +177,7 @@ RULES: dict[str, Rule] = {
     "reruns.Backfill": Rule(Area.PIPELINE, ("sessions__session__lab_id",), sessions="sessions__session"),
     "reruns.BackfillSession": _of_session(Area.PIPELINE),
     "rest.KeptAnswer": Rule(Area.OWN),
+    "rest.FailedSignIns": Rule(Area.STAFF),
     "rest.Change": _STAFF,
 }
 
