@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ranvier.database.actions.models import Session
+from ranvier.database.data.locations import inside
 from ranvier.database.data.models import (
     DataFormat,
     DataRepository,
@@ -121,6 +122,21 @@ class FileRecordSerializer(RecordSerializer):
     class Meta(RecordSerializer.Meta):
         model = FileRecord
         fields = ("id", "url", "dataset", "data_repository", "name", "json", "relative_path", "exists")
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """A copy is a file of its dataset's session: whoever may read the dataset is sent the file."""
+        dataset, path = (fields.get(name, getattr(self.instance, name, None)) for name in ("dataset", "relative_path"))
+        if not {"dataset", "relative_path"} & set(fields):
+            return fields
+        try:
+            inside(path)
+        except ValueError as error:
+            raise serializers.ValidationError({"relative_path": [str(error)]}) from None
+        if dataset.session and not path.startswith(f"{dataset.session.path}/"):
+            raise serializers.ValidationError(
+                {"relative_path": [f"{path[:200]} is not below {dataset.session.path}, the dataset's session"]}
+            )
+        return fields
 
 
 class DatasetSerializer(RecordSerializer):

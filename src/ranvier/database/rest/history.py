@@ -64,13 +64,19 @@ def _after_saving(sender: type[Model], instance: Model, created: bool, raw: bool
     access = _at_work(sender)
     if access is None or raw:
         return
-    _guard(access, instance, added=created)
+    before = {} if created else instance.__dict__.pop("_before", None) or {}
+    _guard(access, instance, added=created or _is_moved(instance, before))
     if not _kept(access, sender):
         return
-    before = {} if created else instance.__dict__.pop("_before", None) or {}
     changed = differences(before, values_of(instance))
     if created or changed:
         _keep(access, instance, Change.Kind.ADDED if created else Change.Kind.CHANGED, changed)
+
+
+def _is_moved(row: Model, before: dict[str, Any]) -> bool:
+    """Whether a row is another's by now than when it was added, such as a session that is given another animal."""
+    names = {f"{path.partition('__')[0]}_id" for path in rule_of(row).when_added}
+    return any(name in before and before[name] != getattr(row, name) for name in names)
 
 
 def _before_deleting(sender: type[Model], instance: Model, **_: Any) -> None:
