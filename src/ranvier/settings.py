@@ -124,6 +124,9 @@ class DatabaseSettings(_Section):
     poll_s: float = Field(10.0, gt=0, description="Seconds between looks for new sessions, where the database is a plain Alyx.")
     engine: str = Field("", description="Database URL such as postgresql://user:password@host/name; default: SQLite in database/.")
     read_across_labs: bool = Field(True, description="Whether people of one lab read what others have, but for projects that name who may.")
+    sign_in_tries: int = Field(10, ge=1, description="Wrong passwords of one user name from one address before both have to wait.")
+    sign_in_wait_s: float = Field(300.0, gt=0, description="Seconds in which they are counted, and for which they wait.")
+    requests_per_min: int = Field(6000, ge=0, description="Requests a minute of one token that each process answers; 0: any number.")
 
 
 class PrefectSettings(_Section):

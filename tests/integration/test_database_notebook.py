@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +203,31 @@ def test_images_that_cannot_be_shown_are_refused(each_database: Any, mouse: str)
     ):
         answer = post_note(each_database, {**fields, "width": width}, file)
         assert (answer.status_code, says in answer.json()["detail"]) == (400, True), answer.text
+
+
+def test_an_image_goes_with_its_note(each_database: Any, mouse: str) -> None:
+    subject = each_database.request("GET", f"/subjects/{SUBJECT}").json()["id"]
+    folder = each_database.settings.home / "uploads"
+
+    def files() -> set[Path]:
+        return {path for path in folder.rglob("*") if path.is_file()}
+
+    before = files()
+    fields = {"content_type": "subject", "object_id": subject, "text": "to be deleted"}
+    note = post_note(each_database, fields, image(20, 20)).json()
+    first = files() - before
+    assert len(first) == 1
+    headers = {"Authorization": f"Token {each_database.settings.secret('token')}"}
+    address = f"{each_database.url}/notes/{note['id']}"
+    replaced = requests.patch(address, files={"image": ("b.png", image(30, 30), "image/png")}, headers=headers, timeout=60)
+    assert replaced.status_code == 200, replaced.text
+    second = files() - before
+    assert len(second) == 1
+    assert second != first, "the image that was replaced is gone"
+    assert requests.patch(address, json={"text": "kept"}, headers=headers, timeout=60).ok
+    assert files() - before == second
+    assert requests.delete(address, headers=headers, timeout=60).status_code == 204
+    assert files() == before
 
 
 def test_one_restriction_goes_on_at_a_time(each_database: Any, mouse: str) -> None:

@@ -239,7 +239,8 @@ def test_every_table_and_endpoint_has_a_rule(rest: Any) -> None:
 def test_the_paths_of_every_rule_lead_somewhere(rest: Any, client_of: Any) -> None:
     from django.apps import apps
 
-    from ranvier.database.rest.access import Access, visible
+    from ranvier.database.rest.access import Access
+    from ranvier.database.rest.reading import visible
     from ranvier.database.rest.rules import RULES
 
     for role in ("public", "experimenter", "lab admin", None):
@@ -315,6 +316,23 @@ def _lab(name: str) -> Any:
     return Lab.objects.get(name=name).pk
 
 
+def test_what_is_closed_is_not_opened_from_outside(labs: Any, client_of: Any, rest: Any) -> None:
+    from ranvier.database.people.models import Project
+
+    outsider, member = client_of("lab admin"), client_of("data engineer")
+    project = Project.objects.create(name="role_closed")
+    assert outsider.patch("/projects/role_closed", {"description": "open"}, format="json").status_code == 200
+    project.users.add(member.user)
+    for change in ({"users": [outsider.user.username]}, {"users": []}, {"public": True}):
+        assert outsider.patch("/projects/role_closed", change, format="json").status_code == 403
+    assert outsider.delete("/projects/role_closed").status_code == 403
+    project.users.add(outsider.user)
+    assert outsider.patch("/projects/role_closed", {"description": "ours"}, format="json").status_code == 200
+    taken = {"repositories": ["rolelab_server", "foreignlab_server"]}
+    assert outsider.patch("/labs/rolelab", taken, format="json").status_code == 403
+    assert outsider.patch("/labs/rolelab", {"repositories": ["rolelab_server"]}, format="json").status_code == 200
+
+
 def test_history_tells_who_changed_what(labs: Any, client_of: Any, rest: Any) -> None:
     from django.test import Client
 
@@ -330,6 +348,39 @@ def test_history_tells_who_changed_what(labs: Any, client_of: Any, rest: Any) ->
     assert "22.5" in browser.get(f"/admin/actions/weighing/{weighing}/history/").content.decode()
     assert client.get("/history", {"model": "nothing", "id": "1"}).status_code == 400
     assert client.get("/history", {"model": "session", "id": "1"}).status_code == 400
+
+
+def test_what_is_written_many_rows_at_a_time_is_in_the_history(labs: Any, client_of: Any, rest: Any) -> None:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    client, counts = client_of("experimenter"), []
+
+    def history(model: str, key: str) -> list[dict[str, Any]]:
+        return client.get("/history", {"model": model, "id": key}).json()["results"]
+
+    for names in (["alf/many/spikes.times.npy", "alf/many/spikes.amps.npy"], [f"alf/part{i}/spikes.times.npy" for i in range(12)]):
+        asked = {"path": "rolelab_1/2026-09-01/001", "filenames": names, "hashes": names, "filesizes": [1] * len(names)}
+        with CaptureQueriesContext(connection) as captured:
+            answer = client.post("/register-file", asked, format="json")
+        assert answer.status_code == 201, answer.content
+        counts.append(len(captured))
+    assert counts[0] == counts[1], "an entry for each row, in as many statements"
+    made = answer.json()[0]
+    added = history("dataset", made["id"])
+    assert [(each["kind"], each["username"], each["name"]) for each in added] == [("added", "rolelab_experimenter", "spikes.times.npy")]
+    assert added[0]["fields"]["file_size"] == [None, 1]
+    assert [each["kind"] for each in history("filerecord", made["file_records"][0]["id"])] == ["added"]
+    again = {**asked, "hashes": ["other"] * 12, "filesizes": [2] * 12}
+    assert client.post("/register-file", again, format="json").status_code == 201
+    assert history("dataset", made["id"])[0]["fields"]["file_size"] == [1, 2]
+    assert client.post("/register-file", again, format="json").status_code == 201
+    assert len(history("dataset", made["id"])) == 2, "what changes nothing is no change"
+    sites = [{"trajectory_estimate": labs["rolelab"]["rows"]["trajectories"], "axial": i, "lateral": 5} for i in range(3)]
+    channel = client.post("/channels", sites, format="json").json()[0]["id"]
+    assert [each["kind"] for each in history("channel", channel)] == ["added"]
+    assert client.post("/cancellations", {"session": labs["rolelab"]["session"]}, format="json").status_code == 200
+    assert history("task", labs["rolelab"]["task"])[0]["fields"]["cancel_requested"] == [False, True]
 
 
 def test_what_machines_write_is_not_in_the_history(labs: Any, rest: Any) -> None:

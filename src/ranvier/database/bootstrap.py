@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ranvier import settings as machine
 from ranvier.database.engine import database_config
+from ranvier.database.safety import refuse_unsafe, refuse_weak_password
 from ranvier.errors import RanvierError
 from ranvier.settings import Settings
 
@@ -45,6 +46,7 @@ def bootstrap(settings: Settings) -> None:
         If that process fails.
     """
     create_secrets(settings)
+    refuse_unsafe(settings)
     command = [sys.executable, "-m", "ranvier.database.bootstrap", "--url", settings.database_url]
     done = subprocess.run(command, env=environment(settings), capture_output=True, text=True)
     if done.returncode:
@@ -135,6 +137,7 @@ def create_users(settings: Settings) -> None:
     from ranvier.database.people.models import User
 
     if not User.objects.filter(username="admin").exists():
+        refuse_weak_password(settings)
         User.objects.create_superuser("admin", password=settings.secret("admin_password"))
     service, is_new = User.objects.get_or_create(username=settings.database.username)
     if is_new:

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from ranvier import settings as machine
 from ranvier.database.engine import database_config
+from ranvier.database.safety import refuse_unsafe
 
 RANVIER = machine.load()
+refuse_unsafe(RANVIER)
 SECRET_KEY = RANVIER.secret("django_key")
 DEBUG = False
 
@@ -20,6 +22,13 @@ if _public.scheme == "https":
     CSRF_TRUSTED_ORIGINS = [f"https://{_public.netloc}"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+#: Of Django's checks for deployment these do not hold here.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS is for all ports of a host name, and Prefect's pages are without TLS: the web server in front may say it
+    "security.W008",  # the web server in front redirects to https; the services of this machine speak to the port itself
+]
+if _public.scheme != "https":
+    SILENCED_SYSTEM_CHECKS += ["security.W012", "security.W016"]  # without https no browser would send back a cookie that is for https
 
 DATABASES = {"default": database_config(RANVIER.database_engine)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -49,6 +58,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ranvier.database.rest.envelope.Envelope",
+    "ranvier.database.rest.throttling.Limits",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

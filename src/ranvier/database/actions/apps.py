@@ -8,3 +8,7 @@ class ActionsConfig(AppConfig):
 
     name = "ranvier.database.actions"
     verbose_name = "Sessions and other actions"
+
+    def ready(self) -> None:
+        """Listen for notes that lose their image."""
+        from ranvier.database.actions import images  # noqa: F401

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from ranvier.database.actions.models import Session, WaterAdministration, WaterRestriction, WaterType, Weighing
 from ranvier.database.people.models import User
-from ranvier.database.rest.fields import Named
+from ranvier.database.rest.fields import Named, SeenKey
 from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer
 from ranvier.database.subjects.models import Subject
 
@@ -51,7 +51,7 @@ class WaterAdministrationDetailSerializer(MeasurementSerializer):
 
     url = serializers.HyperlinkedIdentityField("water-administrations-detail")
     water_type = Named(required=False, allow_null=True, queryset=WaterType.objects.all())
-    session = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=Session.objects.all())
+    session = SeenKey(required=False, allow_null=True, queryset=Session.objects.all())
 
     class Meta(RecordSerializer.Meta):
         model = WaterAdministration

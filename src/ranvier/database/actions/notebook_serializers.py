@@ -13,8 +13,11 @@ from rest_framework import serializers
 
 from ranvier.database.actions.models import Cull, CullMethod, CullReason, Note, OtherAction, Surgery, VirusInjection
 from ranvier.database.people.models import Lab, User
-from ranvier.database.rest.fields import Named
+from ranvier.database.rest.access import labs_of, require
+from ranvier.database.rest.fields import Key, Named
 from ranvier.database.rest.lookups import APPS
+from ranvier.database.rest.reading import seen
+from ranvier.database.rest.rules import Area
 from ranvier.database.rest.serializers import RecordSerializer
 from ranvier.database.subjects.models import HumaneEndPoint, Subject
 
@@ -32,7 +35,7 @@ class ActionSerializer(RecordSerializer):
     """Base of what is done with an animal; where nothing else is said, in its lab and by the one who asks."""
 
     subject = Named("nickname", queryset=Subject.objects.select_related("lab"))
-    lab = serializers.PrimaryKeyRelatedField(required=False, queryset=Lab.objects.all())
+    lab = Key(required=False, queryset=Lab.objects.all())
 
     def create(self, fields: dict[str, Any]) -> Any:
         """Write it down."""
@@ -83,7 +86,7 @@ class CullSerializer(RecordSerializer):
     user = Named("username", required=False, allow_null=True, queryset=User.objects.all())
     reason = Named(queryset=CullReason.objects.all())
     method = Named(required=False, allow_null=True, queryset=CullMethod.objects.all())
-    humane_end_point = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=HumaneEndPoint.objects.all())
+    humane_end_point = Key(required=False, allow_null=True, queryset=HumaneEndPoint.objects.all())
 
     class Meta(RecordSerializer.Meta):
         model = Cull
@@ -124,14 +127,15 @@ class NoteSerializer(RecordSerializer):
         return int(text)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """What the note is on must be there; the image is brought to its size."""
+        """What the note is on must be there, in a lab whose notebook may be written; the image is brought to its size."""
         kind: ContentType = fields.get("content_type") or getattr(self.instance, "content_type")  # noqa: B009
         key = fields.get("object_id") or getattr(self.instance, "object_id")  # noqa: B009
-        if (
-            kind.model_class()._meta.pk.get_internal_type() != "UUIDField"
-            or not kind.model_class()._default_manager.filter(pk=key).exists()
-        ):
+        table: Any = kind.model_class()
+        by_uuid = table._meta.pk.get_internal_type() == "UUIDField"
+        row = seen(table._default_manager).filter(pk=key).first() if by_uuid else None
+        if row is None:
             raise serializers.ValidationError({"object_id": [f"there is no {kind.model} {key}; give the id of one"]})
+        require(Area.NOTEBOOK, labs_of(row))  # before an image is stored
         width = fields.pop("width", WIDTH)
         if fields.get("image"):
             fields["image"] = stored_image(fields["image"], width)

@@ -16,6 +16,7 @@ from ranvier.database.actions.models import (
     Cull,
     Note,
     OtherAction,
+    Session,
     Surgery,
     VirusInjection,
     WaterAdministration,
@@ -24,9 +25,10 @@ from ranvier.database.actions.models import (
     Weighing,
 )
 from ranvier.database.data.files import FileView, send
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.filters import AllOf, AnyOf, RecordFilter, StructuredFilter, days
 from ranvier.database.rest.parsers import StorableJSONParser
+from ranvier.database.rest.reading import visible
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
 
 
@@ -162,6 +164,7 @@ class WaterAdministrationViewSet(RecordViewSet):
     """Water that was given."""
 
     queryset = WaterAdministration.objects.select_related("subject__lab", "user", "water_type")
+    hidden = {"session": Session.objects.only("pk")}
     serializer_class = husbandry.WaterAdministrationDetailSerializer
     filterset_class = WaterAdministrationFilter
 

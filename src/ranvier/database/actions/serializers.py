@@ -14,7 +14,7 @@ from ranvier.database.data.serializers import SessionDatasetsField
 from ranvier.database.experiments.imaging_serializers import FOVSerializer
 from ranvier.database.experiments.serializers import ProbeInsertionSerializer
 from ranvier.database.people.models import Lab, LabLocation, Project, User
-from ranvier.database.rest.fields import Linked, Named, QCField
+from ranvier.database.rest.fields import Named, QCField, SeenLink
 from ranvier.database.rest.serializers import RecordSerializer
 from ranvier.database.subjects.models import Subject
 
@@ -49,7 +49,7 @@ class SessionDetailSerializer(RecordSerializer):
     procedures = Named(many=True, required=False, queryset=ProcedureType.objects.all())
     lab = Named(required=False, queryset=Lab.objects.all())
     projects = Named(many=True, required=False, queryset=Project.objects.all())
-    parent_session = Linked("sessions-detail", required=False, allow_null=True, queryset=Session.objects.all())
+    parent_session = SeenLink("sessions-detail", required=False, allow_null=True, queryset=Session.objects.all())
     url = serializers.HyperlinkedIdentityField("sessions-detail")
     qc = QCField(required=False)
     data_dataset_session_related = SessionDatasetsField(read_only=True)

@@ -23,6 +23,7 @@ from ranvier.database.experiments.filters import InBrain
 from ranvier.database.experiments.models import Channel, FOVLocation
 from ranvier.database.rest.errors import Conflict
 from ranvier.database.rest.filters import AllOf, AnyOf, HasDatasets, StructuredFilter, days, qc_level
+from ranvier.database.rest.reading import seen
 from ranvier.database.rest.viewsets import RecordViewSet
 
 
@@ -69,7 +70,7 @@ class SessionFilter(InBrain, HasDatasets, StructuredFilter):
 
     def by_histology(self, rows: QuerySet[Session], name: str, value: bool) -> QuerySet[Session]:
         """Sessions of subjects whose brain was looked at afterwards, or of others."""
-        done = Exists(Session.objects.filter(subject=OuterRef("subject"), procedures__name="Histology"))
+        done = Exists(seen(Session.objects).filter(subject=OuterRef("subject"), procedures__name="Histology"))
         return rows.filter(done if value else ~done)
 
     def by_qc(self, rows: QuerySet[Session], name: str, value: str) -> QuerySet[Session]:
@@ -149,7 +150,7 @@ class SessionViewSet(RecordViewSet):
         except IntegrityError:
             new = serializer.validated_data
             day = new.get("start_time", timezone.now()).date()
-            same = Session.objects.filter(subject=new["subject"], date=day, number=new.get("number") or 0).first()
+            same = seen(Session.objects).filter(subject=new["subject"], date=day, number=new.get("number") or 0).first()
             if same is None:
                 raise
             raise Conflict(

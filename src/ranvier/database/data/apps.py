@@ -8,3 +8,7 @@ class DataConfig(AppConfig):
 
     name = "ranvier.database.data"
     verbose_name = "Data"
+
+    def ready(self) -> None:
+        """Keep protected datasets as they are."""
+        from ranvier.database.data import guarding  # noqa: F401

@@ -14,7 +14,8 @@ from rest_framework.views import APIView
 
 from ranvier.database.data.cache_tables import current, information
 from ranvier.database.data.models import Tag
-from ranvier.database.rest.access import access_of, sees_all_sessions
+from ranvier.database.rest.access import access_of
+from ranvier.database.rest.reading import sees_all_sessions
 
 
 class CacheInfo(APIView):

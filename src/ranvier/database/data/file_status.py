@@ -18,8 +18,9 @@ from rest_framework.views import APIView
 
 from ranvier.database.data.models import FileRecord
 from ranvier.database.people.models import Lab
-from ranvier.database.rest.access import access_of, require, visible
+from ranvier.database.rest.access import access_of, require
 from ranvier.database.rest.errors import Conflict
+from ranvier.database.rest.reading import visible
 from ranvier.database.rest.rules import Area
 
 BATCH = 500

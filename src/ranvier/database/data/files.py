@@ -19,8 +19,9 @@ from rest_framework.views import APIView
 
 from ranvier.database.actions.models import Session
 from ranvier.database.data.models import FileRecord
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.authentication import BasicOrToken, TokenOfEither
+from ranvier.database.rest.reading import visible
 
 UUID_PART = re.compile(r"\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.[^./]+$")
 BLOCK = 1 << 20
@@ -81,6 +82,7 @@ def send(request: Request, folder: Path, relative: str) -> HttpResponse | FileRe
     piece = RANGE.fullmatch(request.headers.get("Range", ""))
     response = _piece(path, int(piece[1]), piece[2]) if piece else FileResponse(path.open("rb"))
     response["Accept-Ranges"] = "bytes"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"  # a page among the data is a file, and no page of ours
     return response
 
 

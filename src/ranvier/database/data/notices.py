@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from ranvier.database.data.models import DataNotice, Dataset, Download
 from ranvier.database.people.models import Project, User
-from ranvier.database.rest.fields import Named
+from ranvier.database.rest.fields import Key, Named
 from ranvier.database.rest.filters import AnyOf, RecordFilter, StructuredFilter
 from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
 from ranvier.database.rest.viewsets import RecordViewSet
@@ -28,7 +28,7 @@ class DataNoticeSerializer(RecordSerializer):
     """A notice."""
 
     created_by = Named("username", required=False, allow_null=True, queryset=User.objects.all())
-    datasets = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=Dataset.objects.all())
+    datasets = Key(many=True, required=False, queryset=Dataset.objects.all())
     description_html = serializers.SerializerMethodField()
 
     class Meta(RecordSerializer.Meta):
@@ -80,7 +80,8 @@ class DataNoticeFilter(RecordFilter):
 class DataNoticeViewSet(RecordViewSet):
     """Notices."""
 
-    queryset = DataNotice.objects.select_related("created_by").prefetch_related("datasets")
+    queryset = DataNotice.objects.select_related("created_by")
+    nested = {"datasets": Dataset.objects.all()}
     serializer_class = DataNoticeSerializer
     filterset_class = DataNoticeFilter
 
@@ -89,7 +90,7 @@ class DownloadSerializer(RecordSerializer):
     """What was downloaded by whom, and how often."""
 
     user = Named("username", read_only=True)
-    dataset = serializers.PrimaryKeyRelatedField(read_only=True)
+    dataset = Key(read_only=True)
 
     class Meta(RecordSerializer.Meta):
         model = Download
@@ -127,7 +128,7 @@ class NewDownloadSerializer(RequestSerializer):
     """What is told of a download."""
 
     user = Named("username", required=False, queryset=User.objects.all())
-    datasets = OneOrMany(child=serializers.PrimaryKeyRelatedField(queryset=Dataset.objects.all()), max_length=1000)
+    datasets = OneOrMany(child=Key(queryset=Dataset.objects.all()), max_length=1000)
     projects = OneOrMany(child=Named(queryset=Project.objects.all()), required=False, default=list)
 
 

@@ -20,6 +20,7 @@ from ranvier.database.data.recognition import data_format_of, dataset_type_of
 from ranvier.database.experiments.models import FOV, ProbeInsertion
 from ranvier.database.people.models import User
 from ranvier.database.rest.errors import Conflict
+from ranvier.database.rest.reading import seen
 
 
 class Protected(PermissionDenied):
@@ -63,7 +64,7 @@ def session_of(location: Location) -> Session:
     ValidationError
         If the database does not know its subject, or has no such session.
     """
-    day = Session.objects.filter(subject__nickname=location.subject, date=location.date, number=int(location.number))
+    day = seen(Session.objects).filter(subject__nickname=location.subject, date=location.date, number=int(location.number))
     session = day.select_related("subject", "lab").prefetch_related("users").first()
     if session is None:
         where = f"{location.subject} on {location.date} with the number {int(location.number)}"

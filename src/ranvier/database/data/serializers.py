@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ranvier.database.actions.models import Session
+from ranvier.database.data.locations import inside
 from ranvier.database.data.models import (
     DataFormat,
     DataRepository,
@@ -20,6 +21,7 @@ from ranvier.database.data.models import (
 )
 from ranvier.database.people.models import User
 from ranvier.database.rest.fields import Linked, Named, QCField
+from ranvier.database.rest.reading import seen
 from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer
 
 
@@ -121,6 +123,21 @@ class FileRecordSerializer(RecordSerializer):
         model = FileRecord
         fields = ("id", "url", "dataset", "data_repository", "name", "json", "relative_path", "exists")
 
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """A copy is a file of its dataset's session: whoever may read the dataset is sent the file."""
+        dataset, path = (fields.get(name, getattr(self.instance, name, None)) for name in ("dataset", "relative_path"))
+        if not {"dataset", "relative_path"} & set(fields):
+            return fields
+        try:
+            inside(path)
+        except ValueError as error:
+            raise serializers.ValidationError({"relative_path": [str(error)]}) from None
+        if dataset.session and not path.startswith(f"{dataset.session.path}/"):
+            raise serializers.ValidationError(
+                {"relative_path": [f"{path[:200]} is not below {dataset.session.path}, the dataset's session"]}
+            )
+        return fields
+
 
 class DatasetSerializer(RecordSerializer):
     """A dataset."""
@@ -178,7 +195,7 @@ class DatasetSerializer(RecordSerializer):
             return fields
         if subject is None or date is None:
             raise serializers.ValidationError({"subject": ["name the session by subject, date and number, or by its id in session"]})
-        session = Session.objects.filter(subject__nickname=subject, date=date, number=1 if number is None else number).first()
+        session = seen(Session.objects).filter(subject__nickname=subject, date=date, number=1 if number is None else number).first()
         if session is None:
             raise serializers.ValidationError({"session": [f"there is no session {subject}/{date}/{number}; register it first"]})
         if fields.get("session", session) != session:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import django_filters
 from django.db.models import Exists, OuterRef, QuerySet
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from ranvier.database.data import serializers
 from ranvier.database.data.dataset_rows import rows_of
+from ranvier.database.data.guarding import refuse_protected
 from ranvier.database.data.models import DataFormat, DataRepository, DataRepositoryType, Dataset, DatasetType, FileRecord, Revision, Tag
 from ranvier.database.rest.filters import AnyOf, RecordFilter, qc_level
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
@@ -146,23 +146,6 @@ class DatasetViewSet(RecordViewSet):
         keys = self.paginate_queryset(found.values_list("pk", flat=True))
         return self.get_paginated_response(rows_of(keys, request.build_absolute_uri))
 
-    def perform_update(self, serializer: BaseSerializer) -> None:
-        """Change it, unless a tag protects it."""
-        refuse_protected(serializer.instance)
-        serializer.save()
-
-    def perform_destroy(self, instance: Dataset) -> None:
-        """Delete it, unless a tag protects it."""
-        refuse_protected(instance)
-        instance.delete()
-
-
-def refuse_protected(dataset: Dataset) -> None:
-    """Say no where a tag protects the dataset."""
-    if dataset.is_protected:
-        names = ", ".join(tag.name for tag in dataset.tags.all() if tag.protected)
-        raise PermissionDenied(f"{dataset} is protected by {names}; register a new revision of it instead")
-
 
 class FileRecordFilter(RecordFilter):
     """Filters of copies."""
@@ -183,3 +166,9 @@ class FileRecordViewSet(RecordViewSet):
     queryset = FileRecord.objects.select_related("dataset", "data_repository")
     serializer_class = serializers.FileRecordSerializer
     filterset_class = FileRecordFilter
+
+    def perform_update(self, serializer: BaseSerializer) -> None:
+        """Change it; of a protected dataset only whether the copy is there."""
+        if set(serializer.validated_data) - {"exists", "json"}:
+            refuse_protected(serializer.instance.dataset)
+        serializer.save()

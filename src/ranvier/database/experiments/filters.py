@@ -13,6 +13,7 @@ from ranvier.database.experiments.models import FOV, BrainRegion, Channel, Chron
 from ranvier.database.experiments.models import TrajectoryEstimate as Trajectory
 from ranvier.database.experiments.regions import within
 from ranvier.database.rest.filters import AnyOf, HasDatasets, RecordFilter
+from ranvier.database.rest.reading import seen
 
 
 class InBrain(RecordFilter):
@@ -30,7 +31,7 @@ class InBrain(RecordFilter):
         regions = within(BrainRegion.objects.filter(**{self._LOOKUPS[name]: value})).values("pk")
         condition = Q()
         for model, way in self.places:
-            condition |= Q(Exists(model.objects.filter(brain_region__in=regions, **{way: OuterRef("pk")})))
+            condition |= Q(Exists(seen(model.objects).filter(brain_region__in=regions, **{way: OuterRef("pk")})))
         return rows.filter(condition)
 
 

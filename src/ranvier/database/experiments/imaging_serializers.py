@@ -9,7 +9,7 @@ from rest_framework import serializers
 from ranvier.database.data.models import Dataset
 from ranvier.database.experiments.models import FOV, BrainRegion, CoordinateSystem, FOVLocation, ImagingStack, ImagingType
 from ranvier.database.experiments.serializers import own_datasets
-from ranvier.database.rest.fields import Named, NumberField
+from ranvier.database.rest.fields import Key, Named, NumberField
 from ranvier.database.rest.serializers import RecordSerializer
 
 #: Coordinates of a location, where nothing else is said.
@@ -23,7 +23,7 @@ def _numbers(count: int) -> serializers.ListField:
 class FOVLocationListSerializer(RecordSerializer):
     """Where a field of view is, as the field shows it."""
 
-    brain_region = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=BrainRegion.objects.all())
+    brain_region = Key(many=True, required=False, queryset=BrainRegion.objects.all())
     coordinate_system = Named(required=False, allow_null=True, queryset=CoordinateSystem.objects.all())
     x, y, z, n_xyz = _numbers(4), _numbers(4), _numbers(4), _numbers(3)
 
@@ -61,8 +61,8 @@ class FOVSerializer(RecordSerializer):
 
     imaging_type = Named(required=False, allow_null=True, queryset=ImagingType.objects.all())
     location = FOVLocationListSerializer(many=True, read_only=True)
-    stack = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=ImagingStack.objects.all())
-    datasets = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=Dataset.objects.all())
+    stack = Key(required=False, allow_null=True, queryset=ImagingStack.objects.all())
+    datasets = Key(many=True, required=False, queryset=Dataset.objects.all())
 
     class Meta(RecordSerializer.Meta):
         model = FOV

@@ -20,7 +20,7 @@ from ranvier.database.experiments.models import (
     TrajectoryEstimate,
 )
 from ranvier.database.people.models import Lab
-from ranvier.database.rest.fields import KeyOften, Named
+from ranvier.database.rest.fields import Key, KeyOften, Named
 from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
 from ranvier.database.subjects.models import Subject
 
@@ -49,7 +49,7 @@ class ProbeInsertionSerializer(RecordSerializer):
 
     model = Named(required=False, allow_null=True, queryset=ProbeModel.objects.all())
     session_info = serializers.SerializerMethodField()
-    datasets = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=Dataset.objects.all())
+    datasets = Key(many=True, required=False, queryset=Dataset.objects.all())
 
     class Meta(RecordSerializer.Meta):
         model = ProbeInsertion

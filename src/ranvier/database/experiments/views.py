@@ -39,9 +39,8 @@ class ProbeInsertionViewSet(RecordViewSet):
 class ChronicInsertionViewSet(RecordViewSet):
     """Chronic insertions."""
 
-    queryset = ChronicInsertion.objects.select_related("subject", "lab", "model").prefetch_related(
-        *(f"probe_insertion__{path}" for path in INSERTION)
-    )
+    queryset = ChronicInsertion.objects.select_related("subject", "lab", "model")
+    nested = {"probe_insertion": ProbeInsertion.objects.prefetch_related(*INSERTION)}
     serializer_class = serializers.ChronicInsertionSerializer
     filterset_class = filters.ChronicInsertionFilter
 
@@ -108,8 +107,9 @@ class FOVLocationViewSet(RecordViewSet):
 class ImagingStackViewSet(RecordViewSet):
     """Stacks of fields of view."""
 
-    queryset = ImagingStack.objects.prefetch_related(
-        "slices__imaging_type", "slices__datasets", "slices__location__brain_region", "slices__location__coordinate_system"
-    )
+    queryset = ImagingStack.objects.all()
+    nested = {
+        "slices": FOV.objects.prefetch_related("imaging_type", "datasets", "location__brain_region", "location__coordinate_system"),
+    }
     serializer_class = imaging_serializers.ImagingStackSerializer
     filterset_class = filters.ImagingStackFilter

@@ -11,8 +11,9 @@ from django.template.response import TemplateResponse
 
 from ranvier.amounts import counted
 from ranvier.database.jobs import breaker, failures
-from ranvier.database.jobs.models import Failure, Pause
+from ranvier.database.jobs.models import Attempt, Failure, Pause
 from ranvier.database.rest.admin_site import RoleAdmin
+from ranvier.database.rest.reading import seen
 
 #: Groups on the page.
 SHOWN = 200
@@ -40,7 +41,12 @@ class FailureAdmin(_ReadOnly):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """A row for each fingerprint."""
-        context = {**self.admin_site.each_context(request), "title": "Failures", "groups": failures.groups(limit=SHOWN), "opts": self.opts}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Failures",
+            "groups": failures.groups(seen(Attempt.objects), limit=SHOWN),
+            "opts": self.opts,
+        }
         return TemplateResponse(request, "jobs/failures.html", context)
 
 

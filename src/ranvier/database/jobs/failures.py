@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet, Subquery
 
 from ranvier.database.jobs.models import Attempt, Event, Pause, Task
+from ranvier.database.rest.reading import seen
 from ranvier.states import GOOD_ENOUGH, Status
 
 #: Kind of failure of an attempt that told of no error: what it wrote is not what was declared.
@@ -109,7 +110,7 @@ def _described(rows: list[dict[str, Any]], found: QuerySet[Attempt]) -> list[dic
     labs, paused = defaultdict(set), defaultdict(set)
     for print_, lab in found.filter(fingerprint__in=known).order_by().values_list("fingerprint", "task__session__lab__name").distinct():
         labs[print_].add(lab)
-    for print_, lab in Pause.objects.filter(fingerprint__in=known, lifted=None).values_list("fingerprint", "lab__name"):
+    for print_, lab in seen(Pause.objects).filter(fingerprint__in=known, lifted=None).values_list("fingerprint", "lab__name"):
         paused[print_].add(lab)
     return [
         {

@@ -12,7 +12,7 @@ from ranvier.database.jobs.models import Attempt, Event, Pause, Task
 from ranvier.database.jobs.reports import FiguresField, FilesField, QualityField
 from ranvier.database.people.models import Lab
 from ranvier.database.rest.errors import Conflict
-from ranvier.database.rest.fields import Named, NamedOften, ObjectField, StatusField
+from ranvier.database.rest.fields import Key, Named, NamedOften, ObjectField, StatusField
 from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
 from ranvier.states import Status, may_follow, refusal
 
@@ -20,8 +20,8 @@ from ranvier.states import Status, may_follow, refusal
 class TaskSerializer(RecordSerializer):
     """A task: Alyx's fields, and ours."""
 
-    parents = serializers.PrimaryKeyRelatedField(many=True, required=False, queryset=Task.objects.all())
-    session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.all())
+    parents = Key(many=True, required=False, queryset=Task.objects.all())
+    session = Key(queryset=Session.objects.all())
     data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
     status = StatusField(required=False)
     leased = serializers.BooleanField(read_only=True, help_text="Whether an attempt is running that is not overdue")
@@ -142,7 +142,7 @@ class ClaimSerializer(RequestSerializer):
     """A worker asks for a task."""
 
     id = serializers.UUIDField(required=False, help_text="The attempt's, chosen by the worker: the same claim sent again is answered again")
-    task = serializers.PrimaryKeyRelatedField(queryset=Task.objects.all())
+    task = Key(queryset=Task.objects.all())
     after = serializers.IntegerField(
         min_value=0, required=False, allow_null=True, help_text="Number of the last attempt that the worker has seen"
     )
@@ -234,7 +234,7 @@ class PlannedTaskSerializer(RequestSerializer, serializers.ModelSerializer):
 class PlanSerializer(RequestSerializer):
     """The tasks of a session."""
 
-    session = serializers.PrimaryKeyRelatedField(queryset=Session.objects.select_related("subject"))
+    session = Key(queryset=Session.objects.select_related("subject"))
     tasks = PlannedTaskSerializer(many=True)
     flow_run = serializers.CharField(max_length=64, default="", allow_blank=True, help_text="The flow run that will see to them")
 
@@ -242,7 +242,7 @@ class PlanSerializer(RequestSerializer):
 class CancellationSerializer(RequestSerializer):
     """Someone asks for tasks to stop, or not to start."""
 
-    session = serializers.PrimaryKeyRelatedField(required=False, queryset=Session.objects.all(), help_text="The session to cancel")
+    session = Key(required=False, queryset=Session.objects.all(), help_text="The session to cancel")
     tasks = serializers.ListField(
         child=serializers.CharField(),
         default=list,
@@ -263,7 +263,7 @@ class CancellationSerializer(RequestSerializer):
 class EventSerializer(RecordSerializer):
     """An event of the outbox."""
 
-    session = serializers.PrimaryKeyRelatedField(required=False, allow_null=True, queryset=Session.objects.all())
+    session = Key(required=False, allow_null=True, queryset=Session.objects.all())
     lab = Named(required=False, allow_null=True, queryset=Lab.objects.all())
 
     class Meta(RecordSerializer.Meta):

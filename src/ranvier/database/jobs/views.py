@@ -22,8 +22,10 @@ from rest_framework.views import APIView
 from ranvier.database.jobs import breaker, cancellations, failures, leases, serializers
 from ranvier.database.jobs.models import Attempt, Event, Pause, Task, parent_ids
 from ranvier.database.jobs.plans import write_plan
-from ranvier.database.rest.access import access_of, acting, require, visible
+from ranvier.database.rest.access import access_of, acting, require
+from ranvier.database.rest.errors import Conflict
 from ranvier.database.rest.filters import AnyOf, RecordFilter
+from ranvier.database.rest.reading import may_read, visible
 from ranvier.database.rest.rules import Area
 from ranvier.database.rest.viewsets import RecordViewSet
 from ranvier.states import Status
@@ -243,6 +245,8 @@ class EventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
             fields["lab"] = fields["session"].lab
         require(Area.PIPELINE, {lab.pk for lab in (fields.get("lab"), fields.get("session") and fields["session"].lab) if lab})
         event, is_new = Event.objects.get_or_create(key=fields.pop("key"), defaults=fields)
+        if not (is_new or may_read(event)):
+            raise Conflict("another event has this key; choose one of your own")
         return Response(self.get_serializer(event).data, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 
     @extend_schema(request=serializers.DeliverySerializer, responses=serializers.EventSerializer)

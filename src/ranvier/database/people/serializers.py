@@ -10,7 +10,9 @@ from rest_framework import serializers
 from ranvier.database.data.models import DataRepository
 from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabServer, Project, User, word
 from ranvier.database.people.servers import token_of
+from ranvier.database.rest.access import labs_of, require
 from ranvier.database.rest.fields import Named
+from ranvier.database.rest.rules import Area
 from ranvier.database.rest.serializers import NamedSerializer, RecordSerializer, RequestSerializer
 
 
@@ -38,6 +40,13 @@ class LabSerializer(NamedSerializer):
     class Meta(RecordSerializer.Meta):
         model = Lab
         fields = ("name", "institution", "address", "timezone", "repositories", "reference_weight_pct", "zscore_weight_pct", "json")
+
+    def validate_repositories(self, repositories: list[DataRepository]) -> list[DataRepository]:
+        """A lab takes a repository of other labs with these only, who could not change it alone any more."""
+        known = set(self.instance.repositories.all()) if self.instance else set()
+        for repository in set(repositories) - known:
+            require(Area.LAB, labs_of(repository))
+        return repositories
 
 
 class LabServerSerializer(RecordSerializer):

@@ -19,6 +19,7 @@ from ranvier.database.rest.filters import AnyOf, RecordFilter
 from ranvier.database.rest.permissions import StaffWrites
 from ranvier.database.rest.rules import Area
 from ranvier.database.rest.viewsets import NamedViewSet, RecordViewSet
+from ranvier.database.subjects.models import Subject
 
 
 class Me(APIView):
@@ -43,7 +44,8 @@ class UserFilter(RecordFilter):
 class UserViewSet(RecordViewSet):
     """Users; only staff may change them."""
 
-    queryset = User.objects.prefetch_related("subjects_responsible", "allowed_users", "memberships__lab")
+    queryset = User.objects.prefetch_related("allowed_users", "memberships__lab")
+    nested = {"subjects_responsible": Subject.objects.all()}
     serializer_class = serializers.UserSerializer
     permission_classes = [StaffWrites]
     filterset_class = UserFilter

@@ -13,6 +13,7 @@ from rest_framework.exceptions import ValidationError
 
 from ranvier.database.actions.models import Session
 from ranvier.database.jobs.models import Attempt, Task
+from ranvier.database.rest.reading import seen
 from ranvier.states import Status
 
 #: A fingerprint may be shortened to so many digits.
@@ -71,7 +72,7 @@ class Selection:
 
     def find_sessions(self) -> QuerySet[Session]:
         """The sessions, whatever their tasks."""
-        rows = Session.objects.all()
+        rows = seen(Session.objects)
         if self.sessions:
             rows = rows.filter(pk__in=self._named)
         for lookup, names in (("lab__name", self.labs), ("subject__nickname", self.subjects)):
@@ -95,7 +96,7 @@ class Selection:
 
     def unknown_tasks(self) -> list[str]:
         """Those of the named tasks that no session has."""
-        return [name for name in self.tasks if not Task.objects.filter(Q(name=name) | Q(executable=name)).exists()]
+        return [name for name in self.tasks if not seen(Task.objects).filter(Q(name=name) | Q(executable=name)).exists()]
 
 
 def _failed_so(fingerprints: Iterable[str]) -> Q:
@@ -116,7 +117,7 @@ def _resolve(names: Iterable[str]) -> list[uuid.UUID]:
 
 def _by_id(names: Iterable[str]) -> dict[str, uuid.UUID]:
     ids = {name: pk for name in names if (pk := _as_id(name))}
-    there = set(Session.objects.filter(pk__in=ids.values()).values_list("pk", flat=True))
+    there = set(seen(Session.objects).filter(pk__in=ids.values()).values_list("pk", flat=True))
     return {name: pk for name, pk in ids.items() if pk in there}
 
 
@@ -133,6 +134,6 @@ def _by_path(names: Iterable[str]) -> dict[str, uuid.UUID]:
         if match := re.fullmatch(r"([^/]+)/(\d{4}-\d\d-\d\d)/(\d{1,3})", name):
             paths[match[1], match[2], int(match[3])] = name
     subjects, days = {subject for subject, _, _ in paths}, {day for _, day, _ in paths}
-    rows = Session.objects.filter(subject__nickname__in=subjects, date__in=days).annotate(nickname=F("subject__nickname"))
+    rows = seen(Session.objects).filter(subject__nickname__in=subjects, date__in=days).annotate(nickname=F("subject__nickname"))
     keys = rows.values_list("nickname", "date", "number", "pk")
     return {paths[key]: pk for subject, day, number, pk in keys if (key := (subject, day.isoformat(), number or 0)) in paths}

@@ -50,6 +50,7 @@ class RerunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
         pk = asked.get("id") or uuid.uuid4()
         if known := Rerun.objects.filter(pk=pk).first():
             sessions = known.sessions.select_related("session__subject", "session__lab")
+            require(Area.PIPELINE, {each.session.lab_id for each in sessions})
             return Response(_answer(pk, known.priority, list(sessions), 0, 0, dry=False))
         selection = form.selection()
         wanted, left_out = asking.choose(selection)

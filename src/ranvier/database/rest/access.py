@@ -1,4 +1,4 @@
-"""Who is at work, what they may write, and which rows they see.
+"""Who is at work, and what they may write.
 
 What somebody may do is looked up once a request. Every save of a row, whether by REST or in the admin, is held against it by a signal;
 what is written many rows at a time has its labs checked by the view.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, Q, QuerySet, Value
+from django.db.models import Model, Q, Value
 from django.http import HttpRequest, HttpResponse
 
 from ranvier.database.rest.rules import CHANGES_SHARED, WRITES, Area, Role, rule_of
@@ -45,6 +44,8 @@ class Access:
         What the token is for; None for all.
     by_named_token
         Whether the request came with a token that is not the whole of its user.
+    closed_projects
+        Ids of the projects whose sessions are kept from the user; None until they are asked for (`reading.closed_projects`).
     """
 
     user: Any
@@ -54,6 +55,7 @@ class Access:
     lab: Any = None
     areas: frozenset[Area] | None = None
     by_named_token: bool = False
+    closed_projects: list[Any] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, user: Any, token: Any = None) -> Access:
@@ -105,7 +107,14 @@ class Access:
     def may_touch(self, row: Model) -> bool:
         """Whether a row that is there may be changed or deleted."""
         rule, labs = rule_of(row), labs_of(row)
+        if row._meta.label == "people.Project" and not self._opens(row):
+            return False
         return self.may_in(rule.area, labs) if labs else self.may_change_shared(rule.area)
+
+    def _opens(self, project: Any) -> bool:
+        """Whether a project is open to the user: one that names people is changed by staff and those it names only."""
+        users = set(project.users.values_list("pk", flat=True))
+        return self.everything or not users or self.user.pk in users
 
     def works_in(self, labs: Iterable[Any]) -> bool:
         """Whether anything of all of these labs may be written; what a write brings about in other tables needs no more."""
@@ -212,92 +221,3 @@ def refusal(access: Access, area: Area) -> PermissionDenied:
     return PermissionDenied(
         f"{access.user.username} may not write this part of the {area} of this lab; ask one of its admins for a role there"
     )
-
-
-def visible(rows: QuerySet[Any], access: Access) -> QuerySet[Any]:
-    """Rows that somebody may read."""
-    rule = rule_of(rows.model)
-    if access.everything or rule.open:
-        return rows
-    shown = _shown(rows.model, access)
-    return rows if shown is None else rows.filter(pk__in=rows.model._base_manager.filter(shown).values("pk"))
-
-
-def writable(rows: QuerySet[Any], access: Access) -> QuerySet[Any]:
-    """Rows of those labs only whose rows of this kind somebody may write."""
-    rule = rule_of(rows.model)
-    if not access.is_bounded or rule.area is Area.STAFF:
-        return rows
-    labs = [lab for lab, role in access.roles if rule.area in WRITES[role]]
-    for path in rule.labs:
-        rows = rows.filter(Q(**{f"{path}__isnull": True}) | Q(**{f"{path}__in": labs}))
-    return rows
-
-
-def _shown(model: type[Model], access: Access) -> Q | None:
-    """What is asked of rows that may be read; None where all may."""
-    rule, across = rule_of(model), settings.RANVIER.database.read_across_labs
-    if rule.area is Area.OWN:
-        return _owned(model, access)
-    if model._meta.label == "actions.Note":
-        return _of_notes(access)
-    path = rule.session or (rule.shows_to_public if access.is_public else "")
-    of_session = Q(**{f"{path}__in": readable_sessions(access).values("pk")}) if path else Q(pk=None)
-    if access.is_public or rule.area is Area.STAFF:
-        return of_session
-    elsewhere = Q() if across else _in_labs(rule.labs, access)
-    if not rule.session:
-        return None if across or not rule.labs else elsewhere
-    return of_session | (Q(**{f"{rule.session}__isnull": True}) & elsewhere)
-
-
-def _owned(model: type[Model], access: Access) -> Q:
-    """Rows of the person itself; tokens also of the people of a lab that it is an admin of."""
-    administers = [lab for lab, role in access.roles if role is Role.LAB_ADMIN]
-    mine = Q(user=access.user)
-    return mine | Q(user__memberships__lab__in=administers) if model._meta.label == "people.AccessToken" and administers else mine
-
-
-def _of_notes(access: Access) -> Q:
-    kind = ContentType.objects.get_by_natural_key("actions", "session")
-    on_sessions = Q(content_type=kind, object_id__in=readable_sessions(access).values("pk"))
-    return on_sessions if access.is_public else on_sessions | ~Q(content_type=kind)
-
-
-def _in_labs(paths: Iterable[str], access: Access) -> Q:
-    """Rows of the user's labs, and of no lab."""
-    inside, nowhere = Q(), Q()
-    for path in paths:
-        inside |= Q(**{f"{path}__in": access.labs})
-        nowhere &= Q(**{f"{path}__isnull": True})
-    return inside | nowhere
-
-
-def readable_sessions(access: Access) -> QuerySet[Any]:
-    """Sessions that somebody may read, some perhaps twice.
-
-    They are those of the own labs and of projects that name the user, and others unless one of their projects names who may read it, or
-    this database keeps labs apart.
-    """
-    from ranvier.database.actions.models import Session
-    from ranvier.database.people.models import Project
-
-    rows, of_projects = Session.objects.order_by(), Session.projects.through.objects
-    if access.everything:
-        return rows
-    if access.is_public:
-        return rows.filter(pk__in=of_projects.filter(project__public=True).values("session"))
-    mine = Q(lab__in=access.labs) | Q(projects__users=access.user)
-    named = Project.users.through.objects
-    foreign = Project.objects.filter(pk__in=named.values("project")).exclude(pk__in=named.filter(user=access.user).values("project"))
-    closed = of_projects.filter(project__in=foreign.values("pk")).values("session")
-    if settings.RANVIER.database.read_across_labs:
-        mine |= ~Q(pk__in=closed)
-    return rows.filter(mine)
-
-
-def sees_all_sessions(access: Access) -> bool:
-    """Whether nothing is kept from somebody."""
-    from ranvier.database.actions.models import Session
-
-    return access.everything or not Session.objects.exclude(pk__in=readable_sessions(access).values("pk")).exists()

@@ -11,9 +11,11 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
-from ranvier.database.rest.access import Access, access_of, visible, writable
+from ranvier.database.rest.access import Access, access_of
 from ranvier.database.rest.models import Change
+from ranvier.database.rest.reading import visible, writable
 from ranvier.database.rest.rules import RULES, WRITES, Area, rule_of
+from ranvier.database.rest.throttling import note_guess, refuse_guessing
 
 #: The order of the pages: what is in the hand most comes first.
 APPS = ("subjects", "actions", "experiments", "data", "jobs", "reruns", "people")
@@ -41,6 +43,22 @@ class RanvierSite(admin.AdminSite):
 
 class ByRole(ModelBackend):
     """Django's permissions, from the roles; what concerns accounts is as Django has it: given by hand, or to superusers."""
+
+    def authenticate(self, request: Any, username: str | None = None, password: str | None = None, **kwargs: Any) -> Any:
+        """The user of a name and password, by whatever way they came.
+
+        Raises
+        ------
+        TooOften
+            If too many were wrong before.
+        """
+        name = str(username or "")
+        if request is not None:
+            refuse_guessing(request, name)
+        user = super().authenticate(request, username=username, password=password, **kwargs)
+        if user is None and request is not None:
+            note_guess(request, name)
+        return user
 
     def has_perm(self, user_obj: Any, perm: str, obj: Model | None = None) -> bool:
         """Whether a user may do something with a table."""

@@ -45,10 +45,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _translated(error: Exception) -> Exception:
+    from ranvier.database.rest.reading import may_read  # which needs the models; the settings name this module
+
     if isinstance(error, ProtectedError):
         users = sorted(error.protected_objects, key=str)
         kinds = ", ".join(sorted({str(row._meta.verbose_name) for row in users}))
-        return Conflict(f"still in use by {len(users)} of kind {kinds}, such as {users[0]}; delete or change what uses it first")
+        example = next((f", such as {row}" for row in users if may_read(row)), "")
+        return Conflict(f"still in use by {len(users)} of kind {kinds}{example}; delete or change what uses it first")
     if isinstance(error, IntegrityError):
         reason = str(error).strip().splitlines()[-1].removeprefix("DETAIL:").strip()
         return Conflict(f"{reason}; such a row is there already: read it and PATCH it, or choose another name or number")

@@ -15,6 +15,8 @@ from drf_spectacular.utils import extend_schema_field
 from one.alf.spec import QC
 from rest_framework import serializers
 
+from ranvier.database.rest.access import acting
+from ranvier.database.rest.reading import may_read, seen
 from ranvier.states import Status
 
 
@@ -78,7 +80,30 @@ class NumberField(serializers.FloatField):
         return number
 
 
-class KeyOften(serializers.PrimaryKeyRelatedField):
+class Readable(serializers.RelatedField):
+    """Base of related rows: a request names those only that whoever asks may read, for the answer and filters then tell of them."""
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Those rows; of machines, which write in their lab only, all, as their requests are many."""
+        rows: QuerySet[Any] = super().get_queryset()
+        access = acting()
+        return rows if rows is None or access is None or access.is_machine else seen(rows)
+
+
+class Key(Readable, serializers.PrimaryKeyRelatedField):
+    """A related row, by its key."""
+
+
+class SeenKey(Key):
+    """The same where the row may be kept from who reads this one, who then finds null; `RecordViewSet.hidden` fetches it."""
+
+    def use_pk_only_optimization(self) -> bool:
+        """Whether the key is enough: where nothing is kept from who asks."""
+        access = acting()
+        return access is None or access.everything
+
+
+class KeyOften(Key):
     """A related row by its key, in a list whose rows name the same few: each is looked up once a request."""
 
     def to_internal_value(self, data: Any) -> Model:
@@ -117,7 +142,7 @@ def check_address(name: str) -> str:
     return name
 
 
-class Named(serializers.SlugRelatedField):
+class Named(Readable, serializers.SlugRelatedField):
     """A related row, by its name."""
 
     default_error_messages = {"does_not_exist": "{value!r} is not in the database; create it first, or correct its {slug_name}"}
@@ -137,7 +162,7 @@ class NamedOften(Named):
         return known[data]
 
 
-class Linked(serializers.HyperlinkedRelatedField):
+class Linked(Readable, serializers.HyperlinkedRelatedField):
     """A related row, by its address; a UUID is taken too."""
 
     default_error_messages = {"does_not_exist": "no such row; give its UUID, or the url that the database gave"}
@@ -149,3 +174,12 @@ class Linked(serializers.HyperlinkedRelatedField):
             return rows.get(pk=str(data).rstrip("/").rsplit("/", 1)[-1])
         except (ObjectDoesNotExist, ModelError, ValueError):
             self.fail("does_not_exist")
+
+
+class SeenLink(Linked):
+    """The same where the row may be kept from who reads this one, who then finds null; for rows that are answered alone."""
+
+    def get_attribute(self, instance: Model) -> Any:
+        """The row."""
+        row = getattr(instance, str(self.source))
+        return row if row is None or may_read(row) else None

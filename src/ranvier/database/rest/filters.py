@@ -13,8 +13,10 @@ from rest_framework.filters import BaseFilterBackend
 
 from ranvier.database.data.models import Dataset
 from ranvier.database.rest import lookups
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.fields import parse_qc
+from ranvier.database.rest.reach import filtered
+from ranvier.database.rest.reading import visible
 
 if TYPE_CHECKING:  # rest_framework.views itself imports this module
     from rest_framework.request import Request
@@ -85,6 +87,12 @@ class RecordFilter(django_filters.FilterSet):
     """Any list: the ``django=`` filter."""
 
     django = django_filters.CharFilter(method="by_lookups", help_text="field__lookup,value,…; ~ before a field excludes")
+
+    def filter_queryset(self, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        """Apply each filter that was given."""
+        for name, value in self.form.cleaned_data.items():
+            queryset = filtered(queryset, self.filters[name], value)
+        return queryset
 
     def by_lookups(self, rows: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         """Apply ``django=``."""

@@ -17,7 +17,7 @@ from ranvier.database.rest.rules import RULES, Area, rule_of
 
 #: Tables whose rows come and go by themselves, or tell of what was done already.
 WITHOUT = frozenset(
-    {"data.Download", "jobs.Attempt", "jobs.Event", "jobs.Failure", "rest.Change", "rest.KeptAnswer"}
+    {"data.Download", "jobs.Attempt", "jobs.Event", "jobs.Failure", "rest.Change", "rest.FailedSignIns", "rest.KeptAnswer"}
     | {"reruns.RerunSession", "reruns.BackfillSession"}
 )
 #: What nobody may read in a history.
@@ -39,6 +39,12 @@ def _at_work(model: type[Model]) -> Access | None:
     return acting() if model._meta.label in RULES else None
 
 
+def kept_of(model: type[Model]) -> Access | None:
+    """The person at work, where a table's changes are kept; None where there is no person, or the table is without history."""
+    access = _at_work(model)
+    return access if access is not None and _kept(access, model) else None
+
+
 def _kept(access: Access, model: type[Model]) -> bool:
     return model._meta.label not in WITHOUT and not access.is_machine
 
@@ -58,13 +64,19 @@ def _after_saving(sender: type[Model], instance: Model, created: bool, raw: bool
     access = _at_work(sender)
     if access is None or raw:
         return
-    _guard(access, instance, added=created)
+    before = {} if created else instance.__dict__.pop("_before", None) or {}
+    _guard(access, instance, added=created or _is_moved(instance, before))
     if not _kept(access, sender):
         return
-    before = {} if created else instance.__dict__.pop("_before", None) or {}
-    changed = _differences(before, _values(instance))
+    changed = differences(before, values_of(instance))
     if created or changed:
         _keep(access, instance, Change.Kind.ADDED if created else Change.Kind.CHANGED, changed)
+
+
+def _is_moved(row: Model, before: dict[str, Any]) -> bool:
+    """Whether a row is another's by now than when it was added, such as a session that is given another animal."""
+    names = {f"{path.partition('__')[0]}_id" for path in rule_of(row).when_added}
+    return any(name in before and before[name] != getattr(row, name) for name in names)
 
 
 def _before_deleting(sender: type[Model], instance: Model, **_: Any) -> None:
@@ -76,7 +88,7 @@ def _before_deleting(sender: type[Model], instance: Model, **_: Any) -> None:
 def _after_deleting(sender: type[Model], instance: Model, **_: Any) -> None:
     access = _at_work(sender)
     if access is not None and _kept(access, sender):
-        _keep(access, instance, Change.Kind.DELETED, _differences(_values(instance), {}))
+        _keep(access, instance, Change.Kind.DELETED, differences(values_of(instance), {}))
 
 
 def _after_linking(instance: Any, action: str, model: type[Model], reverse: bool, pk_set: set[Any] | None, sender: Any, **_: Any) -> None:
@@ -89,11 +101,13 @@ def _after_linking(instance: Any, action: str, model: type[Model], reverse: bool
         _keep(access, instance, Change.Kind.CHANGED, {sender._meta.model_name.partition("_")[2] or sender._meta.model_name: told})
 
 
-def _values(row: Model) -> dict[str, Any]:
+def values_of(row: Model) -> dict[str, Any]:
+    """By column, what is in a row."""
     return {field.attname: field.value_from_object(row) for field in row._meta.concrete_fields}
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
+    """By field, what it was and what it became, where that differs."""
     pairs = {name: [_told(name, before.get(name)), _told(name, after.get(name))] for name in before | after}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and not name.startswith("auto_")}
 
@@ -114,12 +128,17 @@ def _told(name: str, value: Any) -> Any:
 
 
 def _keep(access: Access, row: Model, kind: str, fields: dict[str, list[Any]]) -> None:
-    Change.objects.create(
+    change(access, row, kind, fields, str(row)).save()
+
+
+def change(access: Access, row: Model, kind: str, fields: dict[str, list[Any]], name: str) -> Change:
+    """An entry of the history, not written yet."""
+    return Change(
         user=access.user,
         username=access.user.get_username(),
         model=row._meta.label_lower,
         row=str(row.pk),
-        name=str(row)[:255],
+        name=name[:255],
         kind=kind,
         fields=fields,
     )

@@ -11,8 +11,9 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.models import Change
+from ranvier.database.rest.reading import visible
 from ranvier.database.rest.rules import RULES, Area, rule_of
 from ranvier.database.rest.serializers import RecordSerializer
 

@@ -17,6 +17,8 @@ from django.core.exceptions import ValidationError as ModelError
 from django.db.models import Field, ForeignObjectRel, JSONField, Model, QuerySet
 from rest_framework.exceptions import ValidationError
 
+from ranvier.database.rest.reach import narrow
+
 APPS = frozenset({"people", "subjects", "data", "actions", "experiments", "jobs"})
 ONLY = {"people.User": frozenset({"id", "username", "memberships", "projects", "subjects_responsible"})}
 LOOKUPS = frozenset(
@@ -48,9 +50,9 @@ def apply(rows: QuerySet[Model], text: str) -> QuerySet[Model]:
     for term in terms(text):
         lookup, is_json, to_many = resolve(rows.model, term.path)
         many = many or to_many
-        condition = {lookup: value_of(term, lookup, is_json)}
+        value = value_of(term, lookup, is_json)
         try:
-            rows = rows.exclude(**condition) if term.exclude else rows.filter(**condition)
+            rows = narrow(rows, lookup, value, exclude=term.exclude)
             _compile(rows)
         except (ModelError, ValueError, TypeError, FieldError, OverflowError, IndexError) as error:
             reason = error.messages[0] if isinstance(error, ModelError) else error

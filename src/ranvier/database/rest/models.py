@@ -49,6 +49,17 @@ class Change(models.Model):
         return f"{self.kind}: {told}" if told else self.kind
 
 
+class FailedSignIns(models.Model):
+    """How many sign-ins failed of late, of a name from an address, or from an address."""
+
+    key = models.CharField(max_length=64, primary_key=True, help_text="sha256 of the name and the address")
+    since = models.DateTimeField(default=timezone.now, db_index=True)
+    count = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.count} since {self.since}"
+
+
 class KeptAnswer(models.Model):
     """The answer to a write that came with a key, for when it comes again."""
 

@@ -73,6 +73,8 @@ class Rule:
         Paths to the ids of labs in which whoever adds a row must be able to write besides.
     session
         Path to the id of the session that decides who may read it.
+    sessions
+        Path to sessions of which every one must be readable, where a row tells of many.
     shows_to_public
         Path to the sessions of which one must be public for a public user to see the row, where no one session decides.
     open
@@ -83,6 +85,7 @@ class Rule:
     labs: tuple[str, ...] = ()
     when_added: tuple[str, ...] = ()
     session: str = ""
+    sessions: str = ""
     shows_to_public: str = ""
     open: bool = False
 
@@ -169,13 +172,14 @@ RULES: dict[str, Rule] = {
     "jobs.Failure": _of_session(Area.PIPELINE, "task__session"),
     "jobs.Event": Rule(Area.PIPELINE, ("lab_id", "session__lab_id"), session="session_id"),
     "jobs.Pause": Rule(Area.PIPELINE, ("lab_id",)),
-    "reruns.Rerun": Rule(Area.PIPELINE, ("sessions__session__lab_id",)),
+    "reruns.Rerun": Rule(Area.PIPELINE, ("sessions__session__lab_id",), sessions="sessions__session"),
     "reruns.RerunSession": _of_session(Area.PIPELINE),
-    "reruns.Backfill": Rule(Area.PIPELINE, ("sessions__session__lab_id",)),
+    "reruns.Backfill": Rule(Area.PIPELINE, ("sessions__session__lab_id",), sessions="sessions__session"),
     "reruns.BackfillSession": _of_session(Area.PIPELINE),
     "imports.Import": _STAFF,
     "imports.ImportedRow": _STAFF,
     "rest.KeptAnswer": Rule(Area.OWN),
+    "rest.FailedSignIns": Rule(Area.STAFF),
     "rest.Change": _STAFF,
 }
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from django.db import models
 from rest_framework import serializers
 
-from ranvier.database.rest.fields import NumberField, ObjectField, check_address
+from ranvier.database.rest.fields import Key, NumberField, ObjectField, check_address
 
 
 class RequestSerializer(serializers.Serializer):
@@ -53,6 +53,7 @@ class RequestSerializer(serializers.Serializer):
 class RecordSerializer(RequestSerializer, serializers.ModelSerializer):
     """Base of the serializers of tables; structured data is an object, as whoever reads it expects."""
 
+    serializer_related_field = Key
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,
         models.JSONField: ObjectField,

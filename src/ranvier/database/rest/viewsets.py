@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
-from django.db.models import prefetch_related_objects
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from rest_framework import viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from ranvier.database.rest.access import acting
+from ranvier.database.rest.reading import seen
 
 
 class RecordViewSet(viewsets.ModelViewSet):
     """List, create, read, update, delete; each write is one transaction."""
 
     lookup_value_regex = "[^/]+"
+    #: Rows of other tables that the answer shows, by relation: only those that whoever asks may read.
+    nested: Mapping[str, QuerySet[Any]] = {}
+    #: Relations to one row that is shown by its key, and may be kept from who reads this one: `fields.SeenKey`.
+    hidden: Mapping[str, QuerySet[Any]] = {}
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """The rows, with what they show of others."""
+        access = acting()
+        apart = {} if access is None or access.everything else self.hidden
+        rows: QuerySet[Any] = super().get_queryset()
+        return rows.prefetch_related(*(Prefetch(name, seen(among)) for name, among in {**self.nested, **apart}.items()))
 
     @transaction.atomic
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:

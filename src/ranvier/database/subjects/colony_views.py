@@ -29,6 +29,7 @@ from ranvier.database.subjects.models import (
     Source,
     Species,
     Strain,
+    Subject,
     SubjectRequest,
     ZygosityRule,
 )
@@ -162,7 +163,8 @@ class LitterFilter(OfLine):
 class LitterViewSet(NamedViewSet):
     """Litters."""
 
-    queryset = Litter.objects.select_related("line", "breeding_pair").prefetch_related("subjects")
+    queryset = Litter.objects.select_related("line", "breeding_pair")
+    nested = {"subjects": Subject.objects.all()}
     serializer_class = serializers.LitterSerializer
     filterset_class = LitterFilter
 
@@ -193,7 +195,8 @@ class SubjectRequestFilter(OfLine):
 class SubjectRequestViewSet(RecordViewSet):
     """Animals that are asked for."""
 
-    queryset = SubjectRequest.objects.select_related("user", "line", "project").prefetch_related("subjects")
+    queryset = SubjectRequest.objects.select_related("user", "line", "project")
+    nested = {"subjects": Subject.objects.all()}
     serializer_class = serializers.SubjectRequestSerializer
     filterset_class = SubjectRequestFilter
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db import transaction
+from django.db.models import Prefetch
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ranvier.database.actions.water import WaterHistory, histories
 from ranvier.database.people.models import Lab, Project, User
 from ranvier.database.rest.fields import Named, check_address
+from ranvier.database.rest.reading import seen
 from ranvier.database.rest.serializers import RecordSerializer
 from ranvier.database.subjects.genetics import inherit
 from ranvier.database.subjects.models import Allele, Line, Litter, Source, Species, Strain, Subject, Zygosity
@@ -199,15 +201,17 @@ class SubjectDetailSerializer(SubjectSerializer):
         """Its weights, the latest first."""
         from ranvier.database.actions.husbandry_serializers import WeighingDetailSerializer
 
-        rows = subject.weighings.select_related("subject", "user")
+        rows = seen(subject.weighings.select_related("subject", "user"))
         return WeighingDetailSerializer(rows, many=True, context=self.context).data
 
     @extend_schema_field({"type": "array", "items": {"$ref": "#/components/schemas/WaterAdministrationDetail"}})
     def get_water_administrations(self, subject: Subject) -> Any:
         """What it was given to drink, the latest first."""
         from ranvier.database.actions.husbandry_serializers import WaterAdministrationDetailSerializer
+        from ranvier.database.actions.models import Session
 
-        rows = subject.water_administrations.select_related("subject", "user", "water_type")
+        rows = seen(subject.water_administrations.select_related("subject", "user", "water_type"))
+        rows = rows.prefetch_related(Prefetch("session", seen(Session.objects.only("pk"))))
         return WaterAdministrationDetailSerializer(rows, many=True, context=self.context).data
 
 

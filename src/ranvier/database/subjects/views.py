@@ -17,10 +17,11 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from ranvier.database.actions.models import WaterRestriction
+from ranvier.database.actions.models import Session, WaterRestriction
 from ranvier.database.actions.water import history
-from ranvier.database.rest.access import access_of, visible
+from ranvier.database.rest.access import access_of
 from ranvier.database.rest.filters import AnyOf, StructuredFilter
+from ranvier.database.rest.reading import seen, visible
 from ranvier.database.rest.viewsets import RecordViewSet
 from ranvier.database.subjects.models import CageStay, Subject, Zygosity
 from ranvier.database.subjects.serializers import SubjectDetailSerializer, SubjectSerializer, WaterRestrictedSubjectListSerializer
@@ -60,7 +61,7 @@ class SubjectFilter(StructuredFilter):
 
     def by_cage(self, rows: QuerySet[Subject], name: str, value: str) -> QuerySet[Subject]:
         """Those in a cage."""
-        return rows.filter(Exists(CageStay.objects.filter(subject=OuterRef("pk"), end_date=None, cage__name__iexact=value)))
+        return rows.filter(Exists(seen(CageStay.objects).filter(subject=OuterRef("pk"), end_date=None, cage__name__iexact=value)))
 
     def by_restriction(self, rows: QuerySet[Subject], name: str, value: bool) -> QuerySet[Subject]:
         """Those under water restriction, or those that are not."""
@@ -76,11 +77,12 @@ class SubjectViewSet(RecordViewSet):
     """Subjects."""
 
     queryset = Subject.objects.select_related("lab", "responsible_user", "species", "strain", "source", "line", "litter").prefetch_related(
-        "projects",
-        "actions_sessions__projects",
-        Prefetch("zygosities", Zygosity.objects.select_related("allele")),
-        Prefetch("cage_stays", CageStay.objects.select_related("cage")),
+        "projects", Prefetch("zygosities", Zygosity.objects.select_related("allele"))
     )
+    nested = {
+        "actions_sessions": Session.objects.prefetch_related("projects"),
+        "cage_stays": CageStay.objects.select_related("cage"),
+    }
     filterset_class = SubjectFilter
     lookup_field = "nickname"
 
