@@ -20,7 +20,7 @@ def begin_as_writers() -> None:
     def begin_transaction(self: AioSqliteConfiguration, session: Any, with_for_update: bool = True) -> AbstractAsyncContextManager[Any]:
         return begin(self, session, with_for_update=True)
 
-    AioSqliteConfiguration.begin_transaction = begin_transaction  # type: ignore[method-assign]
+    AioSqliteConfiguration.begin_transaction = begin_transaction  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":
