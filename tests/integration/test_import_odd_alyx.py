@@ -232,6 +232,14 @@ def test_who_may_not_sign_in_is_told(home: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_a_choice_of_nothing_is_told(home: Path) -> None:
+    with served(OddAlyx(catalogue())) as alyx:
+        process = start(home, alyx.url, "--subject", "NOBODY")
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert "no session and no animal" in said
+
+
 def test_two_imports_do_not_meet(home: Path) -> None:
     rows = catalogue()
     rows["sessions"] = [session_row("ODD_001", f"2026-01-{day:02d}") for day in range(1, 29)]
