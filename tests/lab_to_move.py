@@ -191,7 +191,10 @@ def field_of_view(make: Make, eid: str) -> None:
     stack = make("/imaging-stack", {"name": "column", "json": {"depths": 1}})["id"]
     fov = make("/fields-of-view", {"session": eid, "name": "FOV_00", "imaging_type": "mesoscope", "stack": stack})["id"]
     corners = {axis: [0.0, 1.0, 2.0, 3.5] for axis in "xyz"}
-    make("/fov-location", {"field_of_view": fov, "provenance": "E", **corners, "n_xyz": [512, 512, 1], "brain_region": [385]})
+    make(
+        "/fov-location",
+        {"field_of_view": fov, "provenance": "E", **corners, "n_xyz": [512, 512, 1], "brain_region": [385], "json": {"tilt": 2}},
+    )
 
 
 def tasks(make: Make, eid: str) -> None:

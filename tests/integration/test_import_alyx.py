@@ -193,11 +193,11 @@ def test_what_there_are_no_answers_of_is_right_too(moved: tuple[Path, dict[str, 
         assert new_alyx.get(path) == source.get(path)
 
 
-def test_a_ranvier_moves_in_with_its_colony(source: Place, home: Path, serve_alyx: Any) -> None:
-    report = told(run(home, "alyx", "--url", source.url, "--json", token=source.settings.secret("token")))
-    assert report["remarks"] == []
+def test_a_ranvier_moves_in_with_its_colony_while_the_new_one_runs(source: Place, home: Path) -> None:
     colony = ("lines", "litters", "breeding-pairs", "alleles", "sequences", "cages", "cage-stays", "genotype-tests")
     with serve(load(home), _port(), wait_s=120) as url:
+        report = told(run(home, "alyx", "--url", source.url, "--json", token=source.settings.secret("token")))
+        assert report["remarks"] == []
         here = Place(load(home), url)
         for endpoint in (*colony, "virus-injections", "other-actions"):
             there = [alike(source, row, (source.url, url), endpoint) for row in source.rows(endpoint)]

@@ -232,6 +232,39 @@ def test_who_may_not_sign_in_is_told(home: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_an_animal_that_is_here_by_its_name_is_the_same_in_its_lab_only(home: Path) -> None:
+    rows = catalogue()
+    rows["labs"].append({"name": "elsewhere", "repositories": []})
+    rows["subjects"] += [{**rows["subjects"][0], "id": str(uuid.uuid4()), "nickname": "ODD_002", "lab": "elsewhere"}]
+    with served(OddAlyx(rows)) as alyx:
+        imported(home, alyx.url, 0)
+    before = {row["nickname"]: row["id"].replace("-", "") for row in rows["subjects"]}
+    rows["subjects"] = [{**row, "id": str(uuid.uuid4()), "lab": "oddlab", "description": "new"} for row in rows["subjects"]]
+    rows["weighings"] = [
+        {"url": f"http://alyx/weighings/{uuid.uuid4()}", "subject": row["nickname"], "weight": 20, "date_time": "2026-01-01T10:00:00"}
+        for row in rows["subjects"]
+    ]
+    rows["sessions"] = [session_row(row["nickname"], "2026-01-01") for row in rows["subjects"]]
+    with served(OddAlyx(rows)) as alyx:
+        report = imported(home, alyx.url, 1)
+    told = reasons(report)
+    assert "already exists" in told["/subjects/ODD_002"]
+    assert told[f"/sessions/{rows['sessions'][1]['id']}"] == "left out: its subject ODD_002 is not here", "that one is another animal"
+    assert report["tables"]["weighings"] == {"added": 1, "left out": 1}
+    assert dict(ask(home, "SELECT nickname, id FROM subjects_subject")) == before
+    assert ask(home, "SELECT s.nickname, s.description FROM subjects_subject s JOIN actions_session e ON e.subject_id = s.id") == [
+        ("ODD_001", "new")
+    ]
+
+
+def test_a_choice_of_nothing_is_told(home: Path) -> None:
+    with served(OddAlyx(catalogue())) as alyx:
+        process = start(home, alyx.url, "--subject", "NOBODY")
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert "no session and no animal" in said
+
+
 def test_two_imports_do_not_meet(home: Path) -> None:
     rows = catalogue()
     rows["sessions"] = [session_row("ODD_001", f"2026-01-{day:02d}") for day in range(1, 29)]

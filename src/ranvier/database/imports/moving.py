@@ -69,6 +69,8 @@ class Move:
         self.reader = Reader(alyx, taker.report)
         self.places = Places(alyx, taker.references)
         self._animals: set[str] = set()
+        #: Those that were left out: one of the same name here is another.
+        self._refused: set[str] = set()
         self._parents: list[tuple[Any, Any]] = []
 
     def all(self) -> None:
@@ -125,12 +127,14 @@ class Move:
         notes = self.reader.notes([*ids, *(row["id"] for row in parts.get("surgeries", ()))])
         with transaction.atomic():
             became = self.taker.take(SUBJECTS, animals)
-            gone = {row["nickname"]: became.get(as_id(row["id"])) for row in rows if became.get(as_id(row["id"])) in (None, "deleted")}
+            keys = {row["nickname"]: self.taker.references.key(SUBJECTS.model, row["id"]) or as_id(row["id"]) for row in rows}
+            gone = {name: what for name, key in keys.items() if (what := became.get(key)) in (None, "deleted")}
+            self._refused.update(name for name, what in gone.items() if what is None)
             for table in (*OF_SUBJECTS, WATER, TRAJECTORIES):
                 self.taker.take(table, self.places.known(self._without(gone, table, parts.get(table.endpoint, []))))
             self._take_channels(parts.get(TRAJECTORIES.endpoint, []))
             self._take_notes(notes)
-            self.taker.mark_seen(ids)
+            self.taker.mark_seen(keys.values())
 
     def _without(self, gone: dict[str, str | None], table: Table, rows: list[Json]) -> list[Json]:
         """Rows of animals that were taken; those of one that was left out are counted with it."""
@@ -177,6 +181,11 @@ class Move:
 
     def _take_session(self, session: Json, parts: dict[str, list[Json]]) -> None:
         key = as_id(session["id"])
+        if session.get("subject") in self._refused:
+            reason = f"its subject {session['subject']} is not here"
+            self.taker.report.remark("left out", SESSIONS.endpoint, f"/sessions/{key}", reason, SEE_WHY)
+            self._leave_out(parts)
+            return
         parts[NOTES.endpoint] = [self.reader.with_image(note) for note in parts[NOTES.endpoint]]
         channels = self.reader.channels(parts[TRAJECTORIES.endpoint])
         self._bring_stacks(parts[FIELDS_OF_VIEW.endpoint])

@@ -111,7 +111,7 @@ class Reader:
         owner: dict[str, str] = {}
         read = self.alyx.at_once(lambda item: self.rows(item[0], one_of(item[1], ids)), OF_SESSIONS)
         for (table, _), rows in zip(OF_SESSIONS, read, strict=True):
-            for row in rows:
+            for row in self.with_places(rows) if table is FIELDS_OF_VIEW else rows:
                 of = row.get("session") if table is not TRAJECTORIES else owner.get(row["probe_insertion"])
                 found[str(as_id(of))][table.endpoint].append(row)
                 if table in (INSERTIONS, FIELDS_OF_VIEW):
@@ -119,6 +119,12 @@ class Reader:
         for row in self.notes([*ids, *owner], text_only=True):
             found[str(owner.get(row["object_id"], row["object_id"]))][NOTES.endpoint].append(row)
         return found
+
+    def with_places(self, fields_of_view: list[Json]) -> list[Json]:
+        """Fields of view with all that is known of where they are: each place by itself tells more than the list."""
+        places = [place["id"] for row in fields_of_view for place in row.get("location") or ()]
+        whole = dict(zip(places, self.alyx.each([f"/fov-location/{key}" for key in places]), strict=True))
+        return [{**row, "location": [whole[place["id"]] or place for place in row.get("location") or ()]} for row in fields_of_view]
 
     def channels(self, trajectories: list[Json]) -> list[Json]:
         """Channels of trajectories."""

@@ -15,6 +15,7 @@ from ranvier.errors import RanvierError
 from ranvier.settings import Settings
 
 if TYPE_CHECKING:  # Django is set up before it can be imported
+    from ranvier.database.imports.choice import Choice
     from ranvier.database.imports.moving import Tell
     from ranvier.database.imports.taking import Taker
 
@@ -63,7 +64,7 @@ def import_alyx(
     Raises
     ------
     ImportRefused
-        If another import runs.
+        If another import runs, or if nothing there is chosen.
     ranvier.database.imports.alyx.AlyxError
         If the Alyx does not answer any longer; what was taken stays.
     """
@@ -75,6 +76,7 @@ def import_alyx(
     choice = Choice(labs, projects, subjects, since)
     alyx = connect()
     with contextlib.closing(alyx):
+        _refuse_nothing(alyx, choice)
         if dry:
             return count(alyx, choice)
         options = {**asdict(choice), "since": since and since.isoformat(), "preprocess": preprocess, "overwrite": overwrite}
@@ -131,6 +133,13 @@ def import_cache(
     with _import(settings, str(folder.resolve()), options, overwrite) as taker:
         MoveCache(cache, taker, tell, repository=repository, preprocess=preprocess).all()
     return taker.report.told()
+
+
+def _refuse_nothing(alyx: Any, choice: Choice) -> None:
+    """A choice of no session and no animal is one of a name that is written otherwise there."""
+    asked = {"sessions": choice.of_sessions(), "subjects": choice.of_subjects()}
+    if not choice.is_everything and not any(alyx.count(endpoint, django=",".join(terms)) for endpoint, terms in asked.items()):
+        raise ImportRefused(f"no session and no animal of {alyx.url} is chosen by this", "are the names as they are there?")
 
 
 @contextlib.contextmanager

@@ -119,6 +119,8 @@ class Taker:
 
     def _named_here(self, table: Table, rows: list[Converted]) -> dict[Any, Any]:
         """Keys of named rows that are here, by name, and by their id where that is the same; formats also by their extension."""
+        if table.endpoint == "subjects":
+            return self._animals_here(table, rows)
         if not table.named:
             return {}
         model, column = table.model, called(table.model)
@@ -130,6 +132,12 @@ class Taker:
             named = {row.values["name"]: by_extension.get(row.values["file_extension"]) for row in rows}
             here = {**{name: key for name, key in named.items() if key}, **here}
         return here
+
+    def _animals_here(self, table: Table, rows: list[Converted]) -> dict[Any, Any]:
+        """Animals that were registered here before: of the same nickname, in the same lab."""
+        asked = {row.values["nickname"]: row.values["lab_id"] for row in rows}
+        found = table.model._base_manager.filter(nickname__in=asked).values_list("nickname", "lab_id", "pk")
+        return {nickname: key for nickname, lab, key in found if asked[nickname] == lab}
 
     def _remember(self, table: Table, row: Converted) -> None:
         self.references.remember(table.model, row.values.get(called(table.model)) or str(row.key), row.key)
