@@ -65,7 +65,7 @@ class HeatmapNetwork(nn.Module):
         """One heatmap a keypoint: 1 where it is, 0 where it is not."""
         fine = self.fine(frames.float() / 64 - 2)
         middle = self.middle(fine)
-        seen = torch.cat([middle, self.places.expand(len(middle), -1, -1, -1)], 1) if self.places.numel() else middle
+        seen = torch.cat([middle, self.places.expand(middle.shape[0], -1, -1, -1)], 1) if self.places.numel() else middle
         middle = self.join_middle(middle + self.up(self.from_coarse(self.coarse(seen))))
         return self.head(self.join_fine(fine + self.up(self.from_middle(middle))))
 

@@ -103,7 +103,7 @@ def draw(path: Path, names: list[str], frames: list[Image.Image], points: np.nda
         axes.imshow(frames[index], cmap="gray")
         likely = found[index, :, 2] >= SEEN
         colours = np.linspace(0, 1, len(names))
-        axes.scatter(*points[index].T, s=45, c=colours, cmap="tab20", marker="o", alpha=0.5)
+        axes.scatter(*points[index].T, s=45, c=colours, cmap="tab20", vmin=0, vmax=1, marker="o", alpha=0.5)
         axes.scatter(*found[index, likely, :2].T, s=40, c=colours[likely], cmap="tab20", vmin=0, vmax=1, marker="x")
         for label, place in zip(points[index], found[index, :, :2], strict=True):
             axes.plot(*np.stack([label, place]).T, color="w", lw=0.6)

@@ -133,5 +133,9 @@ def _binned(values: np.ndarray, most: int = 1000) -> np.ndarray:
     return np.array([values[first : first + step].mean(axis=0) for first in range(0, len(values), step)])
 
 
-def _colour(index: int) -> str:
-    return f"C{index % 10}"
+def _colour(index: int) -> tuple[float, ...]:
+    """The ten usual colours, then their light ones."""
+    from matplotlib import colormaps
+
+    shade: tuple[float, ...] = colormaps["tab20"](2 * (index % 10) + index // 10 % 2)
+    return shade

@@ -133,7 +133,7 @@ def behaving(server) -> tuple[Session, dict[str, dict[str, Any]]]:
     """A mouse at its task before two cameras, and below a microscope where suite2p is installed, from the rig to the last task."""
     fovs = [demo.FOV] if demo.with_suite2p() else []
     session = server.arrives("behaving", probes=(), cameras=demo.CAMERAS, behaviour=True, fovs=fovs, duration_s=60.0)
-    devices = [(OF_A_CAMERA, demo.CAMERAS), (("trials", "wheel"), (PROTOCOL,)), (OF_A_FOV, fovs)]
+    devices = [(OF_A_CAMERA, demo.CAMERAS), (("trials", "wheel", "training_status"), (PROTOCOL,)), (OF_A_FOV, fovs)]
     return session, server.settled(session, {f"{name}[{each}]" for names, of in devices for name in names for each in of})
 
 

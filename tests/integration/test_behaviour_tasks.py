@@ -39,6 +39,7 @@ from ranvier.tasks.behaviour.pose_features import pose_features
 from ranvier.tasks.behaviour.pose_model import SHIPPED
 from ranvier.tasks.behaviour.pose_qc import pose_qc
 from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
+from ranvier.tasks.behaviour.training_status import training_status
 from ranvier.tasks.behaviour.trials import trials
 from ranvier.tasks.behaviour.video import VideoError
 from ranvier.tasks.behaviour.video_compression import video_compression
@@ -269,7 +270,7 @@ def test_real_attempts_register_what_they_wrote(run_task: RunAttempt, ranvier_ho
         ranvier_home.lab_root, "mouse_b", "2026-01-15", probes=(), behaviour=True, cameras=("left",), duration_s=15.0, seed=5
     )
     session = Session.parse(made.path)
-    for task in (wheel, trials, video_compression, camera_times, camera_qc, pose_estimation):
+    for task in (wheel, trials, training_status, video_compression, camera_times, camera_qc, pose_estimation):
         outcome = run_task(task, session)
         assert outcome.status == "Complete", outcome.reason
     assert run_task(video_compression, session).status == "Unchanged"
@@ -278,6 +279,7 @@ def test_real_attempts_register_what_they_wrote(run_task: RunAttempt, ranvier_ho
     rows = {row["name"]: row for row in ranvier_database.tasks(register(session.path, ranvier_home, ranvier_database).record["id"])}
     registered = {Path(output["path"]).name for row in rows.values() for output in row["outputs"]}
     assert {"_ibl_trials.table.pqt", "_iblrig_leftCamera.raw.mp4", "_iblrig_leftCamera.raw.avi", "_ibl_leftCamera.onnx.pqt"} <= registered
+    assert "_ranvier_training.status.json" in registered
 
 
 @pytest.fixture(scope="module")
