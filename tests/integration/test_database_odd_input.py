@@ -202,3 +202,21 @@ def test_nesting_without_end_is_no_sign_in(live_database: Any) -> None:
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{live_database.url}/auth-token", data=b"[" * 5000, headers=headers, timeout=30)
     refused(answer, "nested too deeply")
+
+
+@pytest.mark.parametrize("time", ["2026-03-01T08:00:00Z", "2026-03-01T10:00:00+02:00", "2026-03-01T08:00:00"])
+def test_times_with_a_zone_are_found(live_database: Any, time: str) -> None:
+    if live_database.request("GET", "/subjects/ODD_TIME").status_code == 404:
+        live_database.make("/subjects", {"nickname": "ODD_TIME", "lab": "testlab"})
+        live_database.make("/weighings", {"subject": "ODD_TIME", "weight": 20, "date_time": "2026-03-01T08:00:00"})
+    found = live_database.request("GET", "/weighings", params={"subject": "ODD_TIME", "date_time": time})
+    assert found.status_code == 200, found.text
+    assert found.json()["count"] == 1
+
+
+def test_more_fields_than_anybody_needs(live_database: Any) -> None:
+    answer = live_database.request("GET", "/me?" + "&".join(f"a{i}=1" for i in range(1200)))
+    assert answer.status_code in (200, 400)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": f"Token {live_database.settings.secret('token')}"}
+    form = "&".join(f"a{i}=1" for i in range(1200))
+    refused(requests.post(f"{live_database.url}/species", data=form, headers=headers, timeout=30), "number of GET/POST parameters")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
 from django.core.exceptions import ValidationError as ModelError
 from django.db import DataError, IntegrityError, InterfaceError, NotSupportedError, OperationalError, ProgrammingError
 from django.db.models import ProtectedError
@@ -95,7 +96,9 @@ def plain(code: int, detail: str) -> JsonResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """A request that Django itself refuses, such as one for an unknown host."""
-    return plain(400, "bad request: is the host name in the address one of this database's (setting database.url)?")
+    if isinstance(exception, DisallowedHost):
+        return plain(400, "bad request: is the host name in the address one of this database's (setting database.url)?")
+    return plain(400, f"bad request: {exception}")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

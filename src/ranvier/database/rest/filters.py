@@ -91,12 +91,18 @@ class RecordFilter(django_filters.FilterSet):
     def filter_queryset(self, queryset: QuerySet[Model]) -> QuerySet[Model]:
         """Apply each filter that was given."""
         for name, value in self.form.cleaned_data.items():
-            queryset = filtered(queryset, self.filters[name], value)
+            queryset = filtered(queryset, self.filters[name], _utc(value))
         return queryset
 
     def by_lookups(self, rows: QuerySet[Model], name: str, value: str) -> QuerySet[Model]:
         """Apply ``django=``."""
         return lookups.apply(rows, value)
+
+
+def _utc(value: Any) -> Any:
+    """A time with its zone as the database has times: UTC, without one."""
+    is_aware = isinstance(value, datetime.datetime) and value.tzinfo is not None
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if is_aware else value
 
 
 class StructuredFilter(RecordFilter):
