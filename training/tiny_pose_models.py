@@ -66,7 +66,7 @@ def sleap_nn(labels: Labels, folder: Path) -> None:
     marked = write_slp(labels, folder / "labels.slp")
     maps = {"sigma": 2.5, "output_stride": 2}
     fields = {"sigma": 10.0, "output_stride": 4}
-    train_unet(marked, folder, "single", {"single_instance": {"confmaps": maps}}, epochs=25)
+    train_unet(marked, folder, "single", {"single_instance": {"confmaps": maps}}, epochs=20)
     train_unet(marked, folder, "several", {"bottomup": {"confmaps": maps, "pafs": fields}}, epochs=1)
     call("sleap-nn", "export", folder / "single", "--output", folder / "single" / "exported")
 
@@ -119,7 +119,7 @@ def train_unet(labels: Path, folder: Path, name: str, head: dict[str, Any], epoc
 def lightning_pose(labels: Labels, folder: Path) -> None:
     """A ResNet-18 for one view, exported, and one for two."""
     write_table(labels, folder / "labels.csv", [str(picture) for picture in labels.pictures])
-    train_resnet(labels, folder, "single", {"csv_file": "labels.csv"}, epochs=60)
+    train_resnet(labels, folder, "single", {"csv_file": "labels.csv"}, epochs=20)
     train_resnet(labels, folder, "several", {"csv_file": ["labels.csv"] * 2, "view_names": ["left", "right"]}, epochs=1)
     call("litpose", "export", folder / "single")
 
@@ -217,7 +217,7 @@ def deeplabcut(labels: Labels, folder: Path) -> None:
         "model.heads.bodypart.heatmap_config.channels": [512, len(labels.keypoints)],
         "model.heads.bodypart.locref_config.channels": [512, 2 * len(labels.keypoints)],
     }
-    how: dict[str, Any] = {"epochs": 60, "save_epochs": 60, "batch_size": 8, "display_iters": 10}
+    how: dict[str, Any] = {"epochs": 20, "save_epochs": 20, "batch_size": 8, "display_iters": 10}
     dlc.train_network(config, device="cpu", pytorch_cfg_updates=small, **how)
     make_project(labels, folder, "several", multianimal=True)
 
