@@ -21,6 +21,8 @@ RUNNERS = Path(__file__).parent / "_runners"
 RESOURCES = Resources(cpu=2, gpu=1, memory_gb=8, timeout_s=7200, timeout_per_gb_s=28800)
 #: Lines of a runner's last words that a failure repeats; the attempt's log has all of them.
 LAST_WORDS = 3
+#: Lines of nothing else point at a part of the line above, as tracebacks do.
+MARKS = " ^~"
 #: The height of a network's peak may be somewhat above 1; more is no likelihood.
 HIGHEST = 1.5
 
@@ -169,7 +171,8 @@ def run_script(command: Sequence[str], job: Job) -> None:
         assert process.stdout is not None
         for line in filter(None, map(str.rstrip, process.stdout)):
             job.log.info("%s", line)
-            last.append(line)
+            if line.strip(MARKS):
+                last.append(line)
     if process.returncode:
         raise PoseError(f"{Path(command[0])} ended with exit code {process.returncode}: {' | '.join(last) or 'it said nothing'}", _WHOSE)
 

@@ -119,5 +119,6 @@ def estimate(found: Video, model: PoseModel, tell: Callable[[float, str], None])
         )
     places = np.concatenate(parts)
     scale = np.array([found.width / model.width, found.height / model.height])
-    places[..., :2] = (places[..., :2] + 0.5) * scale - 0.5
+    shift = 0.5 if model.sidecar.cells_centred else 0.0  # what counts from the first pixel does so in the video, too
+    places[..., :2] = (places[..., :2] + shift) * scale - shift
     return places

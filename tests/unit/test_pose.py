@@ -14,7 +14,7 @@ import yaml
 
 from ranvier.simulate.face import HEIGHT, KEYPOINTS, WIDTH, draw, keypoints, make_look, make_motion
 from ranvier.simulate.mouse import make_behaviour
-from ranvier.tasks.behaviour import motion_energy, pose, pose_features, pose_model, pose_qc
+from ranvier.tasks.behaviour import motion_energy, pose, pose_estimation, pose_features, pose_model, pose_qc, video
 from ranvier.tasks.behaviour.pose import Pose, PoseError
 from ranvier.tasks.behaviour.pose_model import open_model
 from ranvier.tasks.behaviour.pose_sidecar import PoseModelError
@@ -109,6 +109,16 @@ def test_what_lightning_pose_exports_is_read_as_it_is(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump({"data": data | {"view_names": ["top", "side"]}, "model": {"model_type": "heatmap"}}))
     with pytest.raises(PoseModelError, match=r"views top, side.*one animal seen by one camera"):
         open_model(path)
+
+
+@pytest.mark.parametrize(("centred", "expected"), [(True, [25.5, 20.5]), (False, [25, 20])])
+def test_places_in_a_smaller_input_become_those_in_the_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, centred: bool, expected: list[float]
+) -> None:
+    model = open_model(with_sidecar(copies(tmp_path / "m.onnx"), keypoints=["a"], cells_centred=centred))
+    monkeypatch.setattr(video, "scaled_frames", lambda *_: iter([bump(12.5, 10, sigma=5)]))
+    filmed = Video(Path("left.mp4"), "h264", width=80, height=64, rate=60, n_frames=1, seekable=np.zeros(1, int))
+    np.testing.assert_allclose(pose_estimation.estimate(filmed, model, lambda *_: None)[0, 0, :2], expected, atol=0.1)
 
 
 def test_a_distribution_s_likelihood_is_what_is_near_its_summit(tmp_path: Path) -> None:

@@ -106,3 +106,9 @@ def test_a_script_that_fails_in_silence_is_told_by_its_exit_code(tmp_path: Path)
     job = Job(tmp_path, "left", {}, {}, [], {}, {}, Path(tempfile.mkdtemp(dir=tmp_path)), tmp_path)
     with pytest.raises(PoseError, match="false ended with exit code 1: it said nothing"):
         pose_elsewhere.run_script(["/bin/false"], job)
+
+
+def test_what_points_at_a_line_is_none_of_the_last_words(tmp_path: Path) -> None:
+    job = Job(tmp_path, "left", {}, {}, [], {}, {}, Path(tempfile.mkdtemp(dir=tmp_path)), tmp_path)
+    with pytest.raises(PoseError, match=r"exit code 1: open\(path\) \| FileNotFoundError: best\.ckpt \("):
+        pose_elsewhere.run_script(["/bin/sh", "-c", "echo 'open(path)'; echo '  ^^~~~^'; echo 'FileNotFoundError: best.ckpt'; exit 1"], job)
