@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support import free_ports
 
 from ranvier.database.backups import BackupError, back_up
 from ranvier.database.commands import bring_fixtures
@@ -154,7 +155,7 @@ def test_postgresql_is_backed_up_and_put_back(postgresql: str, tmp_path: Path) -
     home, file = tmp_path / "home", str(tmp_path / "postgresql.tar.gz")
     initialise(home, lab="pglab")
     with (home / "config.toml").open("a") as config:
-        config.write(f'\n[database]\nengine = "{postgresql}"\n')
+        config.write(f'\n[database]\nengine = "{postgresql}"\n[ports]\ndatabase = {free_ports(1)[0]}\n')
     assert told(db(home, "init", "--json"))["home"] == str(home)
     with psycopg.connect(postgresql, autocommit=True) as server:
         server.execute("UPDATE data_datasettype SET description = 'as it was' WHERE name = 'spikes.times'")
