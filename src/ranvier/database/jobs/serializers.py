@@ -78,11 +78,11 @@ class TaskSerializer(RecordSerializer):
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Parents are other tasks of the same session."""
-        session = fields.get("session") or self.instance.session
+        session = fields["session"].pk if "session" in fields else self.instance.session_id
         for parent in fields.get("parents", ()):
             if parent == self.instance:
                 raise serializers.ValidationError({"parents": ["a task cannot be its own parent"]})
-            if parent.session_id != session.pk:
+            if parent.session_id != session:
                 raise serializers.ValidationError({"parents": [f"{parent.pk} is a task of another session"]})
         return fields
 
