@@ -303,7 +303,9 @@ def test_who_fell_silent_takes_the_task_up_again_where_nobody_has_claimed_it(sil
     assert [attempt["status"] for attempt in ranvier_database.attempts(order["task_id"])] == ["Complete"]
 
 
-def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
+@pytest.fixture
+def under_way(session, ranvier_database, ranvier_home):
+    """An attempt that is running and would go on for a minute: its order, its thread, and what comes of it."""
     order = order_for(ranvier_database, ranvier_home, session, licks)
     order["parameters"]["seconds"] = 60.0
     outcomes = []
@@ -311,6 +313,11 @@ def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
     thread.start()
     while ranvier_database.task(order["task_id"])["status"] != "Started":
         time.sleep(0.1)
+    return order, thread, outcomes
+
+
+def test_cancelling_ends_the_child(under_way, session, ranvier_database, ranvier_home):
+    order, thread, outcomes = under_way
     ranvier_database.cancel(session=order["eid"], by="olivier")
     thread.join(timeout=30)
     assert (outcomes[0]["status"], outcomes[0]["reason"]) == ("Errored", "cancelled by olivier")
@@ -319,15 +326,9 @@ def test_cancelling_ends_the_child(session, ranvier_database, ranvier_home):
     assert_nothing_is_left(session, ranvier_home)
 
 
-def test_a_worker_that_is_stopped_gives_its_task_back(session, ranvier_database, ranvier_home, monkeypatch):
+def test_a_worker_that_is_stopped_gives_its_task_back(under_way, session, ranvier_database, ranvier_home, monkeypatch):
     monkeypatch.setattr(closing, "_reason", "")
-    order = order_for(ranvier_database, ranvier_home, session, licks)
-    order["parameters"]["seconds"] = 60.0
-    outcomes = []
-    thread = threading.Thread(target=lambda: outcomes.append(run_attempt(order)))
-    thread.start()
-    while ranvier_database.task(order["task_id"])["status"] != "Started":
-        time.sleep(0.1)
+    order, thread, outcomes = under_way
     assert closing.close("the worker was stopped", 30.0)
     thread.join()
     assert (outcomes[0]["status"], outcomes[0]["reason"]) == ("Returned", "the worker was stopped")
