@@ -37,7 +37,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
         ],
         "labs": [{"name": "oddlab", "repositories": ["oddstore"], "timezone": "Europe/Paris", "json": None}],
         "data-repository": [{"name": "oddstore", "data_url": "http://store:8000/oddlab/Subjects/", "repository_type": None, "json": None}],
-        "subjects": [{**subject, "litter": "a litter", **genotype, "projects": [], "json": None}],
+        "subjects": [{**subject, "litter": "a litter", "description": "", **genotype, "projects": [], "json": None}],
     }
 
 

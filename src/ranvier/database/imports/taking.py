@@ -256,12 +256,12 @@ class Taker:
 
     def _complete(self, table: Table, row: Converted, values: Json, links: dict[str, set[Any]]) -> str:
         """A row that was here by itself gets what it lacks, and keeps what it has."""
-        lacking = {name: value for name, value in row.values.items() if value not in (None, "") and _is_empty(table, name, values[name])}
-        other = [name for name, value in row.values.items() if name not in lacking and value not in (None, "") and value != values[name]]
+        other = {name: value for name, value in row.values.items() if value not in (None, "", values[name])}
+        lacking = {name: value for name, value in other.items() if _is_empty(table, name, values[name])}
         row.values = lacking
         row.links = {name: keys | frozenset(links[name]) for name, keys in row.links.items()}
         if not lacking and all(keys == links[name] for name, keys in row.links.items()):
-            return "own" if other else "unchanged"
+            return "own" if len(other) > len(lacking) else "unchanged"
         now = dict.fromkeys(auto_now(table), timezone.now())
         try:
             with transaction.atomic():
