@@ -79,13 +79,13 @@ def training(days: Sequence[Day], stage: str, title: str) -> Figure:
     figure = new_figure(figsize=(8, 3.2), layout="constrained")
     easy, number = figure.subplots(1, 2, sharex=True)
     colours = {"training": "tab:blue", "biased": "tab:orange", "ephys": "tab:red"}
-    dates = [day.date for day in days]
+    at = np.arange(len(days))
     for axes, values in ((easy, [day.easy for day in days]), (number, [len(day.table) for day in days])):
-        axes.plot(dates, values, color="0.7", lw=1, zorder=1)
+        axes.plot(at, values, color="0.7", lw=1, zorder=1)
         for kind in dict.fromkeys(day.protocol for day in days):
             chosen = [index for index, day in enumerate(days) if day.protocol == kind]
-            axes.scatter([dates[index] for index in chosen], [values[index] for index in chosen], color=colours[kind], s=16, label=kind)
-        axes.tick_params(axis="x", rotation=90, labelsize=7)
+            axes.scatter(chosen, [values[index] for index in chosen], color=colours[kind], s=16, label=kind)
+        axes.set_xticks(at, [day.date for day in days], rotation=90, fontsize=7)
     easy.set(ylabel="correct of easy trials", ylim=(0, 1.02))
     easy.axhline(0.9, color="0.8", lw=0.8, zorder=0)
     easy.legend(fontsize=8, loc="lower right")

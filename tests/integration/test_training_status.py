@@ -67,6 +67,15 @@ def test_sessions_of_a_day_are_one_and_rigs_are_told_by_their_settings(run: RunT
     assert day["n_trials"] == sum(len(pd.read_parquet(folder / TABLE)) for folder in folders)
 
 
+def test_a_day_without_easy_trials_is_drawn(run: RunTask, tmp_path: Path) -> None:
+    folder = session(tmp_path, "2026-01-10")
+    table = pd.read_parquet(keep(run(trials, folder)).staging / TABLE)
+    table.assign(contrastLeft=0.0, contrastRight=float("nan")).to_parquet(folder / TABLE)
+    job = run(training_status, folder)
+    assert read(job)["days"][0]["performance_easy"] is None
+    assert (job.staging / "figures/training.png").exists()
+
+
 def test_another_protocol_has_no_stages(run: RunTask, tmp_path: Path) -> None:
     folder = session(tmp_path, "2026-01-10")
     keep(run(trials, folder))
