@@ -52,8 +52,7 @@ def show(seen: Overview) -> None:
             screen.out.print(
                 f"\n{screen.escape(row['name'])} is {screen.coloured(row['status'])}: {screen.escape(row['reason'])}", soft_wrap=True
             )
-    checks = ", ".join(f"{screen.escape(name)} {screen.coloured_qc(outcome)}" for name, outcome in seen.checks.items())
-    screen.out.print(f"\nQuality   {screen.coloured_qc(seen.qc)}{f' ({checks})' if checks else ''}", soft_wrap=True)
+    screen.out.print(f"\nQuality   {screen.coloured_qc(seen.qc)}{_judged(seen.checks)}", soft_wrap=True)
     if seen.units:
         screen.out.print("Units     " + ", ".join(f"{count} ({screen.escape(name)})" for name, count in seen.units.items()), soft_wrap=True)
     screen.out.print(f"Datasets  {seen.datasets}, {screen.size(seen.size)}")
@@ -62,6 +61,16 @@ def show(seen: Overview) -> None:
         screen.out.print(f"{'' if index else 'Figures':<10}{screen.escape(folder)} ({count})", soft_wrap=True)
     for name, address in seen.links.items():
         screen.out.print(f"{name.capitalize():<10}{address}", soft_wrap=True)
+
+
+def _judged(checks: dict[str, str]) -> str:
+    """What is not as it should be, by name, and how much is."""
+    from ranvier.cli import screen
+
+    told = [f"{screen.escape(name)} {screen.coloured_qc(outcome)}" for name, outcome in checks.items() if outcome != "PASS"]
+    if good := len(checks) - len(told):
+        told.append(f"{good} {screen.coloured_qc('PASS')}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
