@@ -125,9 +125,11 @@ class FileRecordSerializer(RecordSerializer):
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A copy is a file of its dataset's session: whoever may read the dataset is sent the file."""
-        dataset, path = (fields.get(name, getattr(self.instance, name, None)) for name in ("dataset", "relative_path"))
         if not {"dataset", "relative_path"} & set(fields):
             return fields
+        before = {name: getattr(self.instance, name) for name in ("dataset", "relative_path")} if self.instance else {}
+        whole = {**before, **fields}
+        dataset, path = whole["dataset"], whole["relative_path"]
         try:
             inside(path)
         except ValueError as error:
