@@ -83,10 +83,10 @@ def test_it_is_good_for_its_scope_only(live_database: Any, tokens: Tokens, subje
 def test_it_is_for_one_lab(live_database: Any, tokens: Tokens, subject: str, rest: Any) -> None:
     from ranvier.database.people.servers import ensure_server
 
-    ensure_server("tokenlab")
-    token = tokens("new", "elsewhere", "--scope", "lab", "--lab", "tokenlab").stdout.strip()
+    ensure_server("clilab")
+    token = tokens("new", "elsewhere", "--scope", "lab", "--lab", "clilab").stdout.strip()
     assert ask(live_database, token, "PATCH", subject, {"description": "f"}) == 403
-    assert ask(live_database, token, "POST", "/subjects", {"nickname": "TOKENS_2", "lab": "tokenlab"}) == 201
+    assert ask(live_database, token, "POST", "/subjects", {"nickname": "TOKENS_2", "lab": "clilab"}) == 201
 
 
 def test_it_expires(live_database: Any, tokens: Tokens, rest: Any) -> None:

@@ -153,7 +153,7 @@ def test_work_on_a_scheduler_that_dies_is_lost_not_waited_for(dask, cluster, num
     with pytest.raises(WorkLost):
         cluster.run(by_value(slowly), {"seconds": 5}, key=f"lost-{number}", resources=SMALL)
     assert time.monotonic() - began < 4
-    _until_answered(dask)
+    _until_answered(dask, victim)
     assert cluster.run(by_value(slowly), {"seconds": 0}, key=f"after-{number}", resources=SMALL) == {"seconds": 0}
 
 
@@ -168,11 +168,13 @@ def test_work_that_kills_its_worker_is_lost_in_the_end(cluster) -> None:
         cluster.run(kills, {}, key="kills-1", resources=SMALL)
 
 
-def _until_answered(settings: Settings) -> None:
+def _until_answered(settings: Settings, before: int) -> None:
+    """Until all services answer, the scheduler as another process than before."""
     end = time.monotonic() + 40
     while time.monotonic() < end:
         state = read_state(settings)
-        if state and all(each.status == "healthy" for each in state.services.values()):
+        healthy = state and all(each.status == "healthy" for each in state.services.values())
+        if healthy and state.services["dask-scheduler"].pid != before:
             return
         time.sleep(0.2)
     raise AssertionError("the scheduler did not come back")
