@@ -198,7 +198,7 @@ def _dask_worker(settings: Settings) -> Service:
             *("--preload", "ranvier.attempt", "--memory-limit", "0", "--local-directory", str(settings.home / "run" / "dask")),
         ),
         answers=lambda since: health.dask_worker_problem(_dashboard(settings)),
-        needs=("dask-scheduler",),
+        needs=("database", "dask-scheduler"),  # so that it is stopped before them: its attempts still have to give their tasks back
     )
 
 

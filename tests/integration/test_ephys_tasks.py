@@ -204,6 +204,7 @@ def test_metrics_are_of_every_unit_of_every_sorting(run_ephys: RunTask, sorted_j
 
 
 @pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore:You are trying to estimate motion with `non-rigid` on a probe that is too short:UserWarning")
 @pytest.mark.parametrize("drift", [False, True], ids=["still", "drifting"])
 def test_true_units_are_found(run_ephys: RunTask, tmp_path: Path, drift: bool) -> None:
     session = simulate_session(tmp_path / "lab" / "Subjects", duration_s=60, n_channels=64, n_units=20, drift=drift)
