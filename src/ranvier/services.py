@@ -75,7 +75,7 @@ def services(settings: Settings) -> list[Service]:
     role = settings.machine.role
     chosen = [make(settings) for make, roles, elsewhere in _MAKERS if role in roles and not elsewhere(settings)]
     names = {service.name for service in chosen}
-    return [_needing_only(service, names) for service in chosen]
+    return [needing_only(service, names) for service in chosen]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -285,7 +285,8 @@ _MAKERS: tuple[tuple[Callable[[Settings], Service], tuple[str, ...], Callable[[S
 )
 
 
-def _needing_only(service: Service, names: set[str]) -> Service:
+def needing_only(service: Service, names: set[str]) -> Service:
+    """The service, which waits for those of these names only."""
     needs = tuple(name for name in service.needs if name in names)
     return Service(**{**vars(service), "needs": needs})
 

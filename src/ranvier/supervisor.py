@@ -29,7 +29,7 @@ from ranvier.leash import leashed
 from ranvier.ports import check_ports
 from ranvier.running_state import State, SupervisorError, forget_state, only_one, read_state, write_state, written_state
 from ranvier.service_logs import cut, rotate
-from ranvier.services import Service, environment, services
+from ranvier.services import Service, environment, needing_only, services
 from ranvier.settings import Settings
 
 __all__ = ["Event", "State", "Supervisor", "SupervisorError", "read_state", "running", "up"]
@@ -152,7 +152,8 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.logs = settings.home / "logs"
         self.environment = environment(settings)
-        self.keepers = {service.name: Keeper(service, self) for service in chosen}
+        names = {service.name for service in chosen}
+        self.keepers = {service.name: Keeper(needing_only(service, names), self) for service in chosen}
         self.state.services = {name: keeper.state for name, keeper in self.keepers.items()}
 
     async def run(self, stop: threading.Event) -> None:
