@@ -6,9 +6,11 @@ DEMO := .venv/.made-for-demo-$(KEY)
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] < (3, 13)))' 2>/dev/null),$(name))))
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: env demo test test-heavy test-whole lint clean
+.PHONY: env env-imaging demo test test-heavy test-whole lint clean
 
 env: $(STAMP)
+
+env-imaging: $(FULL)
 
 $(STAMP): EXTRAS := ephys,behaviour,postgres,dev
 # suite2p is 6 GB (PyTorch with CUDA), so that only what needs it waits for it.
