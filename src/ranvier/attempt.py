@@ -216,8 +216,6 @@ class Attempt:
         except Fenced as error:
             self.log(str(error))
             return Outcome(CLAIMED, Status.STARTED.label, str(error), lease.number)
-        except Returned as error:
-            return self._give_back(lease, str(error))
         except Exception as error:  # the edge of an attempt: its failure is its outcome, and the rest of the session goes on
             if why := closing.reason():
                 return self._give_back(lease, why)

@@ -80,7 +80,7 @@ def import_alyx(
         if dry:
             return count(alyx, choice)
         options = {**asdict(choice), "since": since and since.isoformat(), "preprocess": preprocess, "overwrite": overwrite}
-        with _import(settings, alyx.url, options, overwrite) as taker:
+        with _import(settings, alyx.url, options) as taker:
             Move(alyx, taker, choice, tell, preprocess=preprocess).all()
         return taker.report.told()
 
@@ -130,7 +130,7 @@ def import_cache(
     if dry:
         return cache.counts()
     options = {"labs": list(labs), "repository": repository, "preprocess": preprocess, "overwrite": overwrite}
-    with _import(settings, str(folder.resolve()), options, overwrite) as taker:
+    with _import(settings, str(folder.resolve()), options) as taker:
         MoveCache(cache, taker, tell, repository=repository, preprocess=preprocess).all()
     return taker.report.told()
 
@@ -143,7 +143,7 @@ def _refuse_nothing(alyx: Any, choice: Choice) -> None:
 
 
 @contextlib.contextmanager
-def _import(settings: Settings, source: str, options: dict[str, Any], overwrite: bool) -> Iterator[Taker]:
+def _import(settings: Settings, source: str, options: dict[str, Any]) -> Iterator[Taker]:
     """One import: that of the same source and options which has no end yet, or a new one."""
     from django.utils import timezone
 
@@ -155,7 +155,7 @@ def _import(settings: Settings, source: str, options: dict[str, Any], overwrite:
         row = Import.objects.filter(source=source, options=options, finished=None).first()
         row = row or Import.objects.create(source=source, options=options)
         report = Report(settings.home / "imports" / f"{row.started:%Y-%m-%dT%H%M%S}.jsonl")
-        yield Taker(report, row.started, overwrite=overwrite)
+        yield Taker(report, row.started, overwrite=options["overwrite"])
         row.finished, row.counts = timezone.now(), report.told()["tables"]
         row.save()
 

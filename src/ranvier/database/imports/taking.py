@@ -38,6 +38,8 @@ UNFIT = (IntegrityError, DataError, ValueError)
 SEE_WHY = "see why that was left out, or import that too"
 #: Rows of one statement.
 BATCH = 500
+#: Before any import: a row that was noted and is not marked as seen.
+EARLIER = dt.datetime(2000, 1, 1)
 
 
 class Taker:
@@ -277,10 +279,6 @@ class Taker:
             if name:
                 held = [{**part, HOLDER[name]: str(row.key)} for row in rows for part in row.raw.get(field) or ()]
                 self.take(PARTS[name], held)
-
-
-#: Before any import: a row that was noted and is not marked as seen.
-EARLIER = dt.datetime(2000, 1, 1)
 
 
 def _is_empty(table: Table, attname: str, value: Any) -> bool:
