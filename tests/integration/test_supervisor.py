@@ -300,7 +300,7 @@ def test_signals_stop_everything_within_seconds(settings, supervisor, number) ->
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(settings, supervisor) -> None:
-    assert len(of_this_home(settings)) == 4
+    until(lambda: len(of_this_home(settings)) == 4)
     supervisor.kill()
     supervisor.wait()
     until(lambda: of_this_home(settings) == [])
