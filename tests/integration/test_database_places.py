@@ -118,6 +118,38 @@ def test_a_dataset_may_name_its_session_by_subject_day_and_number(each_database:
     assert each_database.request("POST", "/datasets", {key: value for key, value in body.items() if key != "date"}).status_code == 400
 
 
+def test_a_session_shows_its_datasets_at_the_best_address(each_database: Any, probe: dict[str, str]) -> None:
+    """A copy that is there and served; one on somebody's own machine only where there is no other."""
+    for name, address, is_personal in (
+        ("a_laptop", "http://laptop.example.org/placelab/Subjects/", True),
+        ("b_server", "http://server.example.org/placelab/Subjects/", False),
+        ("c_unserved", "", False),
+    ):
+        each_database.make("/data-repository", {"name": name, "data_url": address, "globus_is_personal": is_personal})
+    where = {"everywhere": "a_laptop b_server c_unserved", "laptop": "a_laptop", "unserved": "c_unserved"}
+    folder, keys = f"PLACE_001/{DAY}/002/places", {}
+    for name, places in where.items():
+        file = f"spikes.times.{name}.npy"
+        body = {"session": probe["session"], "name": file, "dataset_type": "spikes.times", "data_format": "npy", "collection": "places"}
+        keys[name] = each_database.make("/datasets", body)["id"]
+        for place in places.split():
+            copy = {"dataset": keys[name], "data_repository": place, "relative_path": f"{folder}/{file}", "exists": True}
+            each_database.make("/files", copy)
+
+    def shown() -> dict[str, str]:
+        rows = each_database.request("GET", f"/sessions/{probe['session']}").json()["data_dataset_session_related"]
+        return {row["id"]: row["data_url"] for row in rows if row["collection"] == "places"}
+
+    base = "http://{}.example.org/placelab/Subjects/" + folder + "/spikes.times.{}.{}.npy"
+    assert shown() == {
+        keys["everywhere"]: base.format("server", "everywhere", keys["everywhere"]),
+        keys["laptop"]: base.format("laptop", "laptop", keys["laptop"]),
+    }
+    gone = each_database.request("GET", f"/files?dataset={keys['laptop']}").json()["results"][0]["id"]
+    assert each_database.request("PATCH", f"/files/{gone}", {"exists": False}).status_code == 200
+    assert list(shown()) == [keys["everywhere"]]
+
+
 def test_notices_and_downloads(each_database: Any, probe: dict[str, str]) -> None:
     register = {"path": f"PLACE_001/{DAY}/001", "filenames": ["alf/trials.table.pqt"], "hashes": ["a"]}
     dataset = each_database.make("/register-file", register)[0]["id"]

@@ -108,9 +108,6 @@ class SessionViewSet(RecordViewSet):
             "wateradmin_session_related__water_type",
             "notes__user",
             "notes__content_type",
-            "data_dataset_session_related__dataset_type",
-            "data_dataset_session_related__revision",
-            "data_dataset_session_related__file_records__data_repository",
         )
 
     def get_serializer_class(self) -> type[Serializer]:

@@ -1,4 +1,4 @@
-"""Pages of datasets, as `DatasetSerializer` shows each: in three queries, and without a model for each row, whose making takes longest."""
+"""Datasets as they are answered: in two or three queries, and without a model for each row, whose making takes longest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db.models import QuerySet
 from one.alf.spec import QC
 
 from ranvier.database.data.models import Dataset, FileRecord, add_uuid
@@ -26,7 +27,7 @@ COLUMNS = [COLUMN.get(field, field) for field in FIELDS]
 
 
 def rows_of(keys: Sequence[uuid.UUID], address: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Datasets as they are answered, in the order of their keys.
+    """Datasets as `DatasetSerializer` shows each, in the order of their keys.
 
     Parameters
     ----------
@@ -56,6 +57,48 @@ def rows_of(keys: Sequence[uuid.UUID], address: Callable[[str], str]) -> list[di
             "qc": QC(row["qc"]).name,
         }
     return [rows[key] for key in keys]
+
+
+def rows_of_session(datasets: QuerySet[Dataset], address: Callable[[str], str]) -> list[dict[str, Any]]:
+    """A session's datasets as its own answer has them; without those that have no copy at an address, for ONE needs one.
+
+    Parameters
+    ----------
+    datasets
+        The session's.
+    address
+        As that of `rows_of`.
+    """
+    base = address("/datasets/")
+    columns = ("pk", "name", "dataset_type__name", "file_size", "hash", "version", "collection", "revision__name", "default_dataset", "qc")
+    rows = list(datasets.values_list(*columns))
+    urls = _urls([pk for pk, *_ in rows])
+    return [
+        {
+            "id": str(pk),
+            "name": name,
+            "dataset_type": dataset_type,
+            "data_url": urls[pk],
+            "url": f"{base}{pk}",
+            "file_size": size,
+            "hash": digest,
+            "version": version,
+            "collection": collection,
+            "revision": revision or "",
+            "default_revision": str(is_default),
+            "qc": QC(qc).name,
+        }
+        for pk, name, dataset_type, size, digest, version, collection, revision, is_default, qc in rows
+        if pk in urls
+    ]
+
+
+def _urls(keys: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Address of a copy that is there, by dataset; of one on somebody's own machine only where there is no other."""
+    copies = FileRecord.objects.filter(dataset__in=keys, exists=True).exclude(data_repository__data_url="")
+    last_is_best = copies.order_by("-data_repository__globus_is_personal", "-data_repository__name")
+    rows = last_is_best.values_list("dataset_id", "data_repository__data_url", "relative_path")
+    return {dataset: base + add_uuid(path, dataset) for dataset, base, path in rows}
 
 
 def _copies(keys: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ranvier.database.actions.models import Session
+from ranvier.database.data.dataset_rows import rows_of_session
 from ranvier.database.data.locations import inside
 from ranvier.database.data.models import (
     DataFormat,
@@ -228,27 +229,4 @@ class SessionDatasetsField(serializers.Field):
 
     def to_representation(self, rows: Any) -> list[dict[str, Any]]:
         """One item for each dataset that has a copy at an address."""
-        base = self.context["request"].build_absolute_uri("/datasets/")
-        return [item for dataset in rows.all() if (item := session_dataset(dataset, base))]
-
-
-def session_dataset(dataset: Dataset, base: str) -> dict[str, Any] | None:
-    """An item of ``data_dataset_session_related``; None where the dataset cannot be downloaded, for ONE needs an address."""
-    copies = sorted((r for r in dataset.file_records.all() if r.exists), key=lambda r: r.data_repository.globus_is_personal)
-    url = next((copy.data_url for copy in copies if copy.data_url), None)
-    if url is None:
-        return None
-    return {
-        "id": str(dataset.pk),
-        "name": dataset.name,
-        "dataset_type": dataset.dataset_type.name,
-        "data_url": url,
-        "url": f"{base}{dataset.pk}",
-        "file_size": dataset.file_size,
-        "hash": dataset.hash,
-        "version": dataset.version,
-        "collection": dataset.collection,
-        "revision": dataset.revision.name if dataset.revision else "",
-        "default_revision": str(dataset.default_dataset),
-        "qc": dataset.get_qc_display(),
-    }
+        return rows_of_session(rows, self.context["request"].build_absolute_uri)
