@@ -100,6 +100,23 @@ def test_the_tables_hold_what_the_database_knows(eids: list[str], online: OneAly
     assert rows["exists"].all()
 
 
+def test_offline_one_knows_insertions(live_database: Any, eids: list[str], online: OneAlyx, tmp_path: Path) -> None:
+    serials = {"probe00": "19051", "probe01": "18194"}
+    for name, serial in serials.items():
+        live_database.make("/insertions", {"session": eids[0], "name": name, "model": "3B2", "serial": serial})
+    live_database.make("/insertions", {"session": eids[1], "name": "probe00"})
+    (live_database.settings.home / "cache" / "all" / "cache.zip").unlink(missing_ok=True)
+    online.load_cache()
+    offline = connect(live_database, tmp_path, "local")
+    for eid in eids:
+        assert [list(found) for found in offline.eid2pid(eid)] == [list(found) for found in online.eid2pid(eid)]
+    for pid in online.search_insertions(subject=SUBJECT):
+        assert tuple(map(str, offline.pid2eid(pid))) == tuple(map(str, online.pid2eid(pid)))
+    # ONE 3.6.1's own search of them finds nothing offline with pandas 3, which names the index of a selection otherwise than pandas 2
+    assert sorted(offline._cache["insertions"].loc[uuid.UUID(eids[0])]["serial"]) == sorted(serials.values())
+    assert offline._cache["insertions"]["model"].value_counts().to_dict() == {"3B2": 2, "": 1}
+
+
 def test_tables_are_made_anew_only_when_something_changed(live_database: Any, eids: list[str], online: OneAlyx) -> None:
     archive = live_database.settings.home / "cache" / "all" / "cache.zip"
     online.load_cache()
@@ -159,7 +176,7 @@ def test_queries_do_not_grow_with_the_datasets_nor_memory(live_database: Any, ei
     before = queries()
     names = [f"raw/part{number}/spikes.times.npy" for number in range(40)]
     live_database.make("/register-file", {"path": f"{SUBJECT}/2026-07-01/002", "filenames": names})
-    assert queries() == before <= 16
+    assert queries() == before <= 18
     schema, rows = (
         cache_tables._described(cache_tables.DATASETS, ["eid", "id"], {}),
         (("e", "i", "path", None, "", True, True, 10) for _ in range(25_000)),

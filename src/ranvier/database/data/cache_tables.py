@@ -1,4 +1,4 @@
-"""ONE's cache tables: sessions, and their datasets that can be downloaded, as Parquet files with which ONE searches and lists offline.
+"""ONE's cache tables: sessions, their datasets that can be downloaded, and their insertions, as Parquet files with which ONE works offline.
 
 Columns, index and metadata are those that `one.alf.cache` of ONE-api reads. The tables are streamed: memory does not grow with them.
 """
@@ -28,6 +28,7 @@ from one.alf.spec import QC
 
 from ranvier.database.actions.models import Session
 from ranvier.database.data.models import DataRepository, Dataset, FileRecord, Revision, Tag
+from ranvier.database.experiments.models import ProbeInsertion, ProbeModel
 from ranvier.database.people.models import Lab, Project
 from ranvier.database.subjects.models import Subject
 
@@ -65,6 +66,7 @@ DATASETS = pa.schema(
         "qc": pa.dictionary(pa.int8(), pa.string(), ordered=True),
     }
 )
+INSERTIONS = pa.schema({name: pa.string() for name in ("eid", "id", "name", "model", "serial", "chronic_insertion")})
 
 Row = tuple[Any, ...]
 
@@ -128,9 +130,9 @@ def _state() -> str:
 
     Rows tell when they were written last, links are only added and removed, and what sessions name is little enough to be read whole.
     """
-    written = [model.objects.aggregate(Count("pk"), Max("auto_datetime")) for model in (Session, Dataset, FileRecord)]
+    written = [model.objects.aggregate(Count("pk"), Max("auto_datetime")) for model in (Session, Dataset, FileRecord, ProbeInsertion)]
     links = [model.objects.aggregate(Count("pk"), Max("pk")) for model in (Session.projects.through, Dataset.tags.through)]
-    named = [list(model.objects.order_by("pk").values_list("pk", "name")) for model in (Lab, Project, Revision, Tag)]
+    named = [list(model.objects.order_by("pk").values_list("pk", "name")) for model in (Lab, Project, Revision, Tag, ProbeModel)]
     named.append(list(Subject.objects.order_by("pk").values_list("pk", "nickname")))
     named.append(list(DataRepository.objects.order_by("pk").values_list("pk", "data_url")))
     known = json.dumps([settings.RANVIER.database_url, written, links, named], default=str)
@@ -145,10 +147,11 @@ def _make(path: Path, tag: Tag | None, created: dt.datetime, seen: str) -> None:
         **({"database_tags": [tag.name]} if tag else {}),
     }
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="new-") as folder:
-        files = {name: Path(folder, f"{name}.pqt") for name in ("sessions", "datasets")}
+        files = {name: Path(folder, f"{name}.pqt") for name in ("sessions", "datasets", "insertions")}
         counts = {
             "sessions": _write(files["sessions"], _described(SESSIONS, ["id"], told), _sessions(tag)),
             "datasets": _write(files["datasets"], _of_datasets(tag, told), _datasets(tag)),
+            "insertions": _write(files["insertions"], _described(INSERTIONS, ["eid", "id"], told), _insertions(tag)),
         }
         told["tables"] = {name: {"nrecs": counts[name], "size": file.stat().st_size} for name, file in files.items()}
         whole = Path(folder, path.name)
@@ -201,12 +204,23 @@ def _sessions(tag: Tag | None) -> Iterator[Row]:
     projects: dict[Any, list[str]] = defaultdict(list)
     for session, project in Session.projects.through.objects.order_by("project__name").values_list("session_id", "project__name"):
         projects[session].append(project)
-    rows = Session.objects.filter(number__lte=LAST_NUMBER)
-    if tag:
-        rows = rows.filter(Exists(_downloadable(tag).filter(session=OuterRef("pk"))))
-    rows = rows.order_by("pk").values_list("pk", "lab__name", "subject__nickname", "date", "number", "task_protocol")
+    rows = _shown(tag).order_by("pk").values_list("pk", "lab__name", "subject__nickname", "date", "number", "task_protocol")
     for session, *facts in rows.iterator(BATCH):
         yield str(session), *facts, ",".join(projects[session])
+
+
+def _shown(tag: Tag | None) -> Any:
+    """Sessions that the tables hold."""
+    rows = Session.objects.filter(number__lte=LAST_NUMBER)
+    return rows.filter(Exists(_downloadable(tag).filter(session=OuterRef("pk")))) if tag else rows
+
+
+def _insertions(tag: Tag | None) -> Iterator[Row]:
+    """Insertions in the order of their sessions' ids and their own; ONE looks for texts, so that none is lacking."""
+    columns = ("session_id", "pk", "name", "model__name", "serial", "chronic_insertion_id")
+    rows = ProbeInsertion.objects.filter(session__in=_shown(tag)).order_by("session_id", "pk").values_list(*columns)
+    for session, insertion, name, model, serial, chronic in rows.iterator(BATCH):
+        yield str(session), str(insertion), name, model or "", serial, chronic and str(chronic)
 
 
 def _datasets(tag: Tag | None) -> Iterator[Row]:
