@@ -38,13 +38,13 @@ def mean_image(images: np.ndarray, regions: Regions, *, title: str) -> Figure:
     for plane, (axis, image) in enumerate(zip(axes, images, strict=True)):
         low, high = np.percentile(image, (1, 99.5))
         axis.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        for kind, colour, name in ((0, WARN, "no cells"), (1, "#ffd23f", "cells")):
+        for kind, colour, name in ((0, WARN, "not cells"), (1, "#ffd23f", "cells")):
             chosen = np.flatnonzero((regions.planes == plane) & (regions.arrays["mpciROITypes"] == kind))
             for region in chosen:
                 _outline(axis, regions.stat[region]["ypix"], regions.stat[region]["xpix"], colour)
             axis.plot([], [], color=colour, label=f"{len(chosen)} {name}")
         axis.set(xlabel="x (px)", ylabel="y (px)", title=f"plane {plane}" if len(images) > 1 else "mean of the registered frames")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, ncols=2, frameon=False)
     return figure
 
 
@@ -71,7 +71,8 @@ def traces(times: np.ndarray, regions: Regions, rois: pd.DataFrame, *, title: st
     for place in range(len(best)):
         axis.plot(times[::every], change[::every, place] + place * step, color=ACCENT, lw=0.8)
     axis.set_yticks(np.arange(len(best)) * step, [str(region) for region in best])
-    axis.set(xlabel="time (s)", ylabel="region of interest", title=f"dF/F; the distance between two lines is {step:.2f}")
+    told = f"dF/F; the distance between two lines is {step:.2f}" if len(best) else "no region is called a cell"
+    axis.set(xlabel="time (s)", ylabel="region of interest", title=told)
     axis.set_xlim(times[0], times[-1])
     return figure
 
@@ -80,6 +81,9 @@ def raster(times: np.ndarray, regions: Regions, *, title: str) -> Figure:
     """Deconvolved activity of all cells, each relative to its own, ordered by when it is most active."""
     figure, (axis,) = _figure(title, (12, 4.8), 1, 1)
     activity = regions.activity["ROIActivityDeconvolved"][:, _cells(regions)]
+    if not activity.size:
+        axis.set(xlabel="time (s)", yticks=[], xlim=(times[0], times[-1]), title="no region is called a cell")
+        return figure
     every = max(1, len(activity) // 1500)
     usable = len(activity) // every * every
     binned = activity[:usable].reshape(-1, every, activity.shape[1]).sum(axis=1)

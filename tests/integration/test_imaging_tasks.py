@@ -370,6 +370,16 @@ def test_a_folder_that_suite2p_left_elsewhere_is_taken_as_it_is(run_imaging: Run
         run_imaging(suite2p, session)
 
 
+def test_regions_none_of_which_is_a_cell_are_kept_and_said(run_imaging: RunTask, tmp_path: Path) -> None:
+    session = record(tmp_path).path
+    folder = suite2p_folder(session)
+    np.save(folder / "iscell.npy", np.zeros((12, 2)))
+    describe(session, shape=[64, 64])
+    job = run_imaging(suite2p, session)
+    assert (job.checks["n_rois"]["value"], job.checks["n_cells"]["value"]) == (12, 0)
+    assert {figure["name"] for figure in job.figures} == {"traces", "raster"}
+
+
 def test_an_attempt_registers_every_raw_file(run_task: RunTask, ranvier_home: Settings, ranvier_database: Database) -> None:
     made = simulate_session(ranvier_home.lab_root, "mouse_imaged", "2026-01-15", probes=(), fovs=("FOV_00",), movie=SMALL)
     tifffile.imwrite(made.path / "raw_imaging_data_00/reference/referenceImage.stack.tif", np.zeros((5, 64, 64), np.int16))

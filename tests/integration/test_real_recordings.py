@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import yaml
 from support import caller, keep
 
@@ -87,6 +88,23 @@ def test_a_real_movie(run: RunTask, real_data: Path, tmp_path: Path) -> None:
     checks = run(raw_imaging_registration, path, "FOV_00").checks
     assert [checks[name]["value"] for name in ("n_frames", "picture_px", "signal")] == [20, "128 x 256", "present"]
     assert run(raw_imaging_compression, path, "FOV_00").checks["compression_ratio"]["value"] > 1.2
+
+
+@pytest.mark.filterwarnings("ignore:Spatial scale estimation:UserWarning")
+def test_suite2p_on_a_real_movie(run: RunTask, real_data: Path, tmp_path: Path) -> None:
+    """Twenty frames are too few for suite2p, so that they are shown twenty times; nothing moves in them that it would call a cell."""
+    pytest.importorskip("suite2p", reason="suite2p is not installed: make env-imaging")
+    path = session(tmp_path, two_photon={"FOV_00": {"collection": MOVIES, "frame_rate": 15.0}})
+    (path / MOVIES).mkdir()
+    frames = tifffile.imread(real_data / "imaging/sima_example.tif")
+    tifffile.imwrite(path / MOVIES / "imaging.frames.tif", np.concatenate([frames] * 20))
+    run(raw_imaging_registration, path, "FOV_00")
+    job = run(suite2p, path, "FOV_00")
+    assert job.checks["n_volumes"]["value"] == 400
+    assert job.checks["n_rois"]["value"] > job.checks["n_cells"]["value"] == 0
+    assert job.checks["n_cells"]["outcome"] == "FAIL"
+    assert np.load(job.staging / "alf/FOV_00/mpciMeanImage.images.npy").shape == frames.shape[1:]
+    assert {figure["name"] for figure in job.figures} == {"mean_image", "traces", "raster", "motion"}
 
 
 def test_a_real_folder_of_suite2p(run: RunTask, real_data: Path, tmp_path: Path) -> None:
