@@ -6,7 +6,7 @@ DEMO := .venv/.made-for-demo-$(KEY)
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info[:2] < (3, 13)))' 2>/dev/null),$(name))))
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: env env-imaging demo test test-heavy test-whole lint clean
+.PHONY: env env-imaging demo test test-heavy test-whole fuzz audit lint clean
 
 env: $(STAMP)
 
@@ -35,6 +35,14 @@ test-heavy: $(FULL)  ## The main job, real spike sorting, real suite2p
 test-whole: env  ## A centre and labs whose parts are killed, a plain Alyx, failures that are told: before a release
 	$(PYTEST) -m whole
 
+fuzz: env  ## The database, asked in odd ways by schemathesis for seven minutes: no answer may be a failure of its own
+	@test -x .venv-checks/bin/st || { "$(PYTHON)" -m venv .venv-checks && .venv-checks/bin/pip install -q --disable-pip-version-check schemathesis==4.32.5; }
+	.venv/bin/python tests/fuzz.py .venv-checks/bin/st
+
+audit: env  ## Known faults of what is installed; asks PyPI
+	@test -x .venv-checks/bin/pip-audit || { "$(PYTHON)" -m venv .venv-checks && .venv-checks/bin/pip install -q --disable-pip-version-check pip-audit==2.9.0; }
+	.venv-checks/bin/pip-audit --path .venv/lib/python3*/site-packages --skip-editable
+
 lint: env  ## Style, format, and types of the package as it installs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -42,4 +50,4 @@ lint: env  ## Style, format, and types of the package as it installs
 	MYPYPATH=build/typed .venv/bin/python -m mypy -p ranvier
 
 clean:  ## Remove what make has made, but for the demo's data (.demo)
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-checks build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -59,13 +59,14 @@ MEANING: dict[Status, str] = {
 }
 
 #: From each status, the statuses that may follow. What is not listed is refused.
+#: What failed, was Empty or Held may be started as it stands, as ibllib does.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.WAITING: frozenset({Status.HELD, Status.STARTED, Status.ERRORED, Status.ABANDONED}),
-    Status.HELD: frozenset({Status.WAITING, Status.ABANDONED}),
+    Status.HELD: frozenset({Status.WAITING, Status.STARTED, Status.ABANDONED}),
     Status.STARTED: frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY, Status.ERRORED, Status.WAITING, Status.ABANDONED}),
-    Status.ERRORED: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
+    Status.ERRORED: frozenset({Status.WAITING, Status.STARTED, Status.HELD, Status.ABANDONED}),
     Status.ABANDONED: frozenset({Status.WAITING}),
-    Status.EMPTY: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
+    Status.EMPTY: frozenset({Status.WAITING, Status.STARTED, Status.HELD, Status.ABANDONED}),
     Status.INCOMPLETE: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
     Status.COMPLETE: frozenset({Status.WAITING, Status.HELD, Status.ABANDONED}),
 }

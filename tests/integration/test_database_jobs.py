@@ -42,6 +42,17 @@ def claim(database: Any, task: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return database.make("/attempts", {"task": task["id"], "worker": "worker-1", **fields})
 
 
+class From(requests.adapters.HTTPAdapter):
+    """Sends requests from an address of this machine."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, source_address=(self.address, 0), **kwargs)
+
+
 def test_plan_creates_rows_in_order_with_parents_by_name(live_database: Any, session: str) -> None:
     rows = plan(
         live_database, session, {"name": "b", "parents": ["a"], "level": 1, "status": "Held", "reason": "a is not done"}, {"name": "a"}
@@ -460,24 +471,53 @@ def test_ibllib_worker_patches_its_way_through(live_database: Any, session: str)
         "session": session,
         "name": "EphysPulses_probe00",
         "executable": "ibllib.pipes.ephys_tasks.EphysPulses",
+        "module": "ibllib.pipes.dynamic_pipeline.Pipeline",
         "arguments": {"pname": "probe00"},
     }
     task = live_database.make("/tasks", body)
     assert task["status"] == "Waiting"
-    steps = [("Held", 200), ("Started", 409), ("Waiting", 200), ("Started", 200), ("Started", 409), ("Complete", 200), ("Started", 409)]
+    steps = [("Held", 200), ("Waiting", 200), ("Started", 200), ("Started", 200), ("Errored", 200)]
+    steps += [("Started", 200), ("Started", 200), ("Complete", 200), ("Started", 409)]
     for status, code in steps:
         answer = live_database.request("PATCH", f"/tasks/{task['id']}", {"status": status})
         assert answer.status_code == code, (status, answer.text)
     assert live_database.request("POST", "/tasks", body).status_code == 409
+    assert live_database.request("POST", "/tasks", {**body, "name": "other", "modules": "x"}).status_code == 400
 
 
 def test_two_workers_that_patch_started_at_once(live_database: Any, session: str) -> None:
+    """From eight machines: one gets it. Which is which is told by the address, as ibllib's workers say no more of themselves."""
     task = live_database.make("/tasks", {"session": session, "name": "raced"})
+    token = f"Token {live_database.settings.secret('token')}"
+
+    def start(machine: int) -> tuple[int, str]:
+        with requests.Session() as http:
+            http.mount("http://", From(f"127.0.0.{machine}"))
+            answer = http.patch(f"{live_database.url}/tasks/{task['id']}", json={"status": "Started"}, headers={"Authorization": token})
+        return answer.status_code, answer.text
+
     with ThreadPoolExecutor(8) as pool:
-        codes = list(
-            pool.map(lambda _: live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Started"}).status_code, range(8))
-        )
-    assert Counter(codes) == {200: 1, 409: 7}
+        answers = list(pool.map(start, range(1, 9)))
+    assert Counter(code for code, _ in answers) == {200: 1, 409: 7}
+    (winner,) = (machine for machine, (code, _) in enumerate(answers, 1) if code == 200)
+    assert start(winner)[0] == 200
+    assert f"by ranvier at 127.0.0.{winner}" in start(winner % 8 + 1)[1]
+
+
+def test_who_holds_an_attempt_is_not_pushed_aside(live_database: Any, session: str) -> None:
+    task = live_database.make("/tasks", {"session": session, "name": "held by an attempt"})
+    for status in ("Started", "Waiting"):
+        assert live_database.request("PATCH", f"/tasks/{task['id']}", {"status": status}).status_code == 200
+    claim(live_database, task)
+    assert live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Started"}).status_code == 409
+
+
+def test_a_new_status_is_not_explained_by_the_reason_of_the_last(live_database: Any, session: str) -> None:
+    task = live_database.make("/tasks", {"session": session, "name": "reasoned"})
+    held = live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Held", "reason": "a parent is not good enough"}).json()
+    assert held["reason"] == "a parent is not good enough"
+    assert live_database.request("PATCH", f"/tasks/{task['id']}", {"log": "x"}).json()["reason"] == "a parent is not good enough"
+    assert live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Waiting"}).json()["reason"] == ""
 
 
 def test_task_cannot_be_its_own_parent_nor_another_sessions(live_database: Any, session: str, subject: str) -> None:

@@ -45,7 +45,7 @@ def test_parse_lists_what_there_is(value: str | int) -> None:
 
 def test_a_refusal_says_what_is_allowed() -> None:
     assert not may_follow(Status.HELD, Status.COMPLETE)
-    expected = "a task that is Held cannot become Complete; from Held it can become Waiting, Abandoned"
+    expected = "a task that is Held cannot become Complete; from Held it can become Waiting, Started, Abandoned"
     assert refusal(Status.HELD, Status.COMPLETE) == expected
 
 

@@ -57,6 +57,7 @@ class Task(Record):
     attempt = models.PositiveIntegerField(default=0, help_text="Number of the current or last attempt")
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when its worker may be silent")
     renewed = models.DateTimeField(null=True, blank=True, help_text="When its lease was granted or renewed last")
+    started_by = models.CharField(max_length=255, blank=True, default="", help_text="Who set it Started without an attempt, and where")
     flow_run = models.CharField(max_length=64, blank=True, default="", db_index=True, help_text="The one that planned or attempted it last")
     cancel_requested = models.BooleanField(default=False, help_text="It must stop, or not start, until it is planned again")
     cancelled_by = models.CharField(max_length=255, blank=True, default="", help_text="Who asked for that")

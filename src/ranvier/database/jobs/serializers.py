@@ -14,12 +14,14 @@ from ranvier.database.people.models import Lab
 from ranvier.database.rest.errors import Conflict
 from ranvier.database.rest.fields import Key, Named, NamedOften, ObjectField, StatusField
 from ranvier.database.rest.serializers import RecordSerializer, RequestSerializer
+from ranvier.database.rest.throttling import address_of
 from ranvier.states import Status, may_follow, refusal
 
 
 class TaskSerializer(RecordSerializer):
     """A task: Alyx's fields, and ours."""
 
+    dropped = frozenset({"module"})  # the class of ibllib's pipeline, whose name is in `graph`
     parents = Key(many=True, required=False, queryset=Task.objects.all())
     session = Key(queryset=Session.objects.all())
     data_repository = Named(required=False, allow_null=True, queryset=DataRepository.objects.all())
@@ -59,22 +61,33 @@ class TaskSerializer(RecordSerializer):
             "attempt",
             "lease_until",
             "leased",
+            "started_by",
             "flow_run",
             "cancel_requested",
             "cancelled_by",
             "json",
         )
-        read_only_fields = ("attempt", "lease_until", "flow_run", "cancelled_by", "qc")
+        read_only_fields = ("attempt", "lease_until", "started_by", "flow_run", "cancelled_by", "qc")
 
     def validate_status(self, after: int) -> int:
-        """What may follow what is said by `ranvier.states`; besides, a task that is Started cannot be started again."""
+        """What may follow what is said by `ranvier.states`; besides, a task that is Started cannot be started again by another worker.
+
+        The same one may: each of ibllib's says so twice. Who is the same is told by user and address.
+        """
         if self.instance is not None:
             before = Status(self.instance.status)
             if not may_follow(before, Status(after)):
                 raise Conflict(refusal(before, Status(after)))
-            if before == after == Status.STARTED:
-                raise Conflict("the task is Started already, by another worker; leave it to that one, or set it Waiting first")
+            if before == after == Status.STARTED and (self.instance.lease_until or self.instance.started_by != self.starter):
+                by = "an attempt" if self.instance.lease_until else self.instance.started_by or "another worker"
+                raise Conflict(f"the task is Started already, by {by}; leave it to that one, or set it Waiting first")
         return after
+
+    @property
+    def starter(self) -> str:
+        """Whoever sends the request, and from where."""
+        request = self.context["request"]
+        return f"{request.user.get_username()} at {address_of(request)}"[:255]
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Parents are other tasks of the same session."""

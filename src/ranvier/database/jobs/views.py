@@ -80,7 +80,12 @@ class TaskViewSet(RecordViewSet):
     def perform_update(self, serializer: serializers.TaskSerializer) -> None:
         """Change it; a task that leaves Started from outside ends its attempt, whose worker then hears of it."""
         before = Status(serializer.instance.status)
-        leases.set_from_outside(serializer.save(), before, self.request.user.get_username())
+        after = serializer.validated_data.get("status", before)
+        also = {} if after == before else {"reason": serializer.validated_data.get("reason", "")}  # not that of the status before
+        if after == Status.STARTED != before:
+            also["started_by"] = serializer.starter
+        task = serializer.save(**also)
+        leases.set_from_outside(task, before, self.request.user.get_username())
 
 
 class TaskCounts(APIView):

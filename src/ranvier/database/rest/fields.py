@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -16,6 +18,7 @@ from one.alf.spec import QC
 from rest_framework import serializers
 
 from ranvier.database.rest.access import acting
+from ranvier.database.rest.parsers import storable
 from ranvier.database.rest.reading import may_read, seen
 from ranvier.states import Status
 
@@ -119,10 +122,20 @@ class ObjectField(serializers.JSONField):
     """Structured data: a JSON object, or null."""
 
     def to_internal_value(self, data: Any) -> Any:
-        """The object."""
+        """The object; in a form, as an image is sent with, it is JSON in a text."""
+        if getattr(data, "is_json_string", False):
+            data = self._parsed(data)
+        if data is None:
+            return None
         if not isinstance(data, dict):
             raise serializers.ValidationError(f"this is a JSON object, {{key: value, …}}, or null; {_kind(data)} was sent")
         return super().to_internal_value(data)
+
+    def _parsed(self, text: str) -> Any:
+        try:
+            return storable(partial(json.loads, text), self.field_name)
+        except ValueError:
+            self.fail("invalid")
 
 
 def _kind(data: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import IO, Any
 
 from rest_framework.exceptions import ParseError
@@ -20,14 +21,32 @@ class StorableJSONParser(JSONParser):
         ParseError
             If it is not JSON, or cannot be stored.
         """
-        try:
-            data = super().parse(stream, media_type, parser_context)
-            _check(data)
-        except RecursionError:
-            raise ParseError("the body is nested too deeply; flatten it") from None
-        except UnicodeEncodeError as error:
-            raise ParseError(f"the body holds half of a surrogate pair ({error.object[error.start]!a}), which is no character") from None
-        return data
+        return storable(partial(super().parse, stream, media_type, parser_context), "the body")
+
+
+def storable(parse: Callable[[], Any], what: str) -> Any:
+    """What JSON says, where it can be stored.
+
+    Parameters
+    ----------
+    parse
+        Reads it.
+    what
+        What it is, for the message.
+
+    Raises
+    ------
+    ParseError
+        If it cannot, or where `parse` says so.
+    """
+    try:
+        data = parse()
+        _check(data)
+    except RecursionError:
+        raise ParseError(f"{what} is nested too deeply; flatten it") from None
+    except UnicodeEncodeError as error:
+        raise ParseError(f"{what} holds half of a surrogate pair ({error.object[error.start]!a}), which is no character") from None
+    return data
 
 
 def _check(value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from rest_framework import serializers
@@ -15,9 +15,12 @@ from ranvier.database.rest.fields import Key, NumberField, ObjectField, check_ad
 class RequestSerializer(serializers.Serializer):
     """What a request may hold: a key that is no field is an error, and not forgotten."""
 
+    #: Keys that ibllib sends and Alyx drops: taken, and dropped here too.
+    dropped: ClassVar[frozenset[str]] = frozenset()
+
     def to_internal_value(self, data: Any) -> Any:
         """Check the keys, then as usual."""
-        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields))):
+        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields) - self.dropped)):
             known = ", ".join(name for name, field in self.fields.items() if not field.read_only)
             raise serializers.ValidationError({name: [f"no such field; the fields are {known}"] for name in unknown})
         return super().to_internal_value(data)
