@@ -414,7 +414,10 @@ def test_times_are_naive_as_alyx_has_them(session: dict[str, Any]) -> None:
     assert datetime.datetime.fromisoformat(session["auto_datetime"]).tzinfo is None
 
 
-@pytest.mark.parametrize("text", ['"\\ud800"', "[" * 100_000 + "]" * 100_000], ids=["half a surrogate pair", "nested without end"])
+UNSTORABLE = {"half a surrogate pair": '"\\ud800"', "a null character": '"a\\u0000"', "nested without end": "[" * 100_000 + "]" * 100_000}
+
+
+@pytest.mark.parametrize("text", UNSTORABLE.values(), ids=UNSTORABLE)
 def test_json_that_no_database_stores_is_refused(live_database: Any, text: str) -> None:
     headers = {"Authorization": f"Token {live_database.settings.secret('token')}", "Content-Type": "application/json"}
     body = f'{{"name": "unstorable", "json": {text}}}'

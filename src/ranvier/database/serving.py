@@ -72,7 +72,11 @@ def serve(settings: Settings, port: int | None = None, *, wait_s: float = 30.0) 
         yield settings.database_url
     finally:
         process.terminate()
-        process.wait(timeout=15)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:  # its workers end when they see that it is gone
+            process.kill()
+            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, wait_s: float, hint: str) -> None:

@@ -18,7 +18,7 @@ from one.alf.spec import QC
 from rest_framework import serializers
 
 from ranvier.database.rest.access import acting
-from ranvier.database.rest.parsers import storable
+from ranvier.database.rest.parsers import storable, texts
 from ranvier.database.rest.reading import may_read, seen
 from ranvier.states import Status
 
@@ -129,6 +129,8 @@ class ObjectField(serializers.JSONField):
             return None
         if not isinstance(data, dict):
             raise serializers.ValidationError(f"this is a JSON object, {{key: value, …}}, or null; {_kind(data)} was sent")
+        if any("\0" in text for text in texts(data)):
+            raise serializers.ValidationError("it holds a null character, which PostgreSQL does not store")
         return super().to_internal_value(data)
 
     def _parsed(self, text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import IO, Any
 
@@ -41,7 +41,8 @@ def storable(parse: Callable[[], Any], what: str) -> Any:
     """
     try:
         data = parse()
-        _check(data)
+        for text in texts(data):
+            text.encode()
     except RecursionError:
         raise ParseError(f"{what} is nested too deeply; flatten it") from None
     except UnicodeEncodeError as error:
@@ -49,13 +50,14 @@ def storable(parse: Callable[[], Any], what: str) -> Any:
     return data
 
 
-def _check(value: Any) -> None:
+def texts(value: Any) -> Iterator[str]:
+    """All texts in what JSON says, keys too."""
     if isinstance(value, str):
-        value.encode()
+        yield value
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check(key)
-            _check(item)
+            yield key
+            yield from texts(item)
     elif isinstance(value, list):
         for item in value:
-            _check(item)
+            yield from texts(item)
