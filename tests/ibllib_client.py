@@ -17,8 +17,9 @@ from ibllib.pipes.tasks import Pipeline, Task, run_alyx_task
 from iblutil.util import Bunch
 from one.api import ONE
 
-#: What some of the tasks of a second round leave undone.
 AGAIN = "again"
+#: After these nothing waits any more: the pipeline is no deeper.
+ROUNDS = 4
 
 
 class Sorting(Task):
@@ -78,7 +79,7 @@ def main(request: Path, result: Path) -> None:
     one, session = ONE(**sign_in, cache_rest=None, cache_dir=asked["cache"]), Path(asked["session"])
     registered = register(one, session)
     found = {"session": registered, "rounds": rounds_of_work(one, session), "records": write_records(one, session, registered["url"][-36:])}
-    result.write_text(json.dumps(found))
+    result.write_text(json.dumps({**found, "served": serve(one, session.parents[2], asked["lab"])}))
 
 
 def register(one: Any, session: Path) -> dict[str, Any]:
@@ -126,6 +127,18 @@ def write_records(one: Any, session: Path, eid: str) -> dict[str, Any]:
         "reasons": list(one.alyx.rest("notes", "list", object_id=pid, no_cache=True)),
         "weighings": list(one.alyx.rest("weighings", "list", nickname=session.parts[-3], no_cache=True)),
     }
+
+
+def serve(one: Any, root: Path, lab: str) -> list[dict[str, Any]]:
+    """The tasks of IBL's own pipeline, once a lab server's jobs have found a session by its flag and worked on it."""
+    from ibllib.pipes import local_server
+
+    local_server._get_volume_usage = lambda *_: {}  # this machine has no /mnt/s0
+    (pipeline,), _ = local_server.job_creator(root, one=one)
+    for _ in range(ROUNDS):
+        local_server.tasks_runner(root, local_server.task_queue(lab=lab, alyx=one.alyx), one=one, count=100)
+    local_server.report_health(one.alyx)
+    return listed(pipeline)
 
 
 def rounds_of_work(one: Any, session: Path) -> dict[str, list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,38 @@ SCRIPT = Path(__file__).parents[1] / "ibllib_client.py"
 SUBJECT, DAY, RIG = "_iblrig_test_mouse", "2019-07-01", "rig_of_ibllib"
 
 
+def record_session(day: Path, number: str, real_data: Path) -> Path:
+    """A session as a rig leaves it."""
+    shutil.copytree(real_data / "behaviour/session_training_ge5", day / number)
+    (settings,) = (day / number).rglob("_iblrig_taskSettings.raw.json")
+    facts = {"PYBPOD_CREATOR": ["admin", "x"], "PYBPOD_BOARD": RIG, "SUBJECT_WEIGHT": 23.5, "SESSION_NUMBER": number}
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | facts))
+    return day / number
+
+
 @pytest.fixture(scope="module")
 def found(each_database: Any, real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ibllib found after each of its doings."""
     folder = tmp_path_factory.mktemp("ibllib")
     each_database.make("/subjects", {"nickname": SUBJECT, "lab": "testlab"})
     each_database.make("/locations", {"name": RIG, "lab": "testlab"})
-    session = folder / "testlab/Subjects" / SUBJECT / DAY / "001"
-    shutil.copytree(real_data / "behaviour/session_training_ge5", session)
-    (settings,) = session.rglob("_iblrig_taskSettings.raw.json")
-    facts = json.loads(settings.read_text()) | {"PYBPOD_CREATOR": ["admin", "x"], "PYBPOD_BOARD": RIG, "SUBJECT_WEIGHT": 23.5}
-    settings.write_text(json.dumps(facts))
+    endpoint = str(uuid.uuid4())
+    (folder / ".globusonline/lta").mkdir(parents=True)
+    (folder / ".globusonline/lta/client-id.txt").write_text(endpoint)
+    assert each_database.request("PATCH", "/data-repository/testlab_server", {"globus_endpoint_id": endpoint}).ok
+    subjects = folder / "testlab/Subjects"
+    session, flagged = (record_session(subjects / SUBJECT / DAY, number, real_data) for number in ("001", "002"))
+    (flagged / "raw_session.flag").touch()
     request, result = folder / "request.json", folder / "result.json"
     password = each_database.settings.secret("admin_password")
-    asked = {"url": each_database.url, "user": "admin", "password": password, "session": str(session), "cache": str(folder / "one")}
+    asked = {
+        "url": each_database.url,
+        "lab": "testlab",
+        "user": "admin",
+        "password": password,
+        "session": str(session),
+        "cache": str(folder / "one"),
+    }
     request.write_text(json.dumps(asked))
     done = subprocess.run([str(PYTHON), SCRIPT, request, result], env=dict(os.environ, HOME=str(folder)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -85,3 +104,29 @@ def test_probes_quality_tracks_and_notes_are_written(found: dict[str, Any]) -> N
     assert (note["text"], note["json"]) == ("raster", {"name": "raster"})
     (reason,) = records["reasons"]
     assert "the probe broke" in reason["text"]
+
+
+def test_ibls_own_pipeline_is_served_to_its_end(found: dict[str, Any], each_database: Any) -> None:
+    """A lab server's jobs find a session by its flag, make the tasks of IBL's pipeline and run them; there is no video."""
+    served = {task["name"]: task for task in found["served"]}
+    stood = {name: task["status"] for name, task in served.items()}
+    assert stood == {
+        "ExperimentDescriptionRegisterRaw": "Complete",
+        "RegisterRaw_trainingChoiceWorld_00": "Complete",
+        "VideoRegisterRaw": "Complete",
+        "AudioRegisterRaw": "Complete",
+        "Trials_trainingChoiceWorld_00": "Complete",
+        "TrainingStatus_trainingChoiceWorld_00": "Complete",
+        "VideoCompress": "Empty",
+        "VideoSyncQC_bpod": "Held",
+    }
+    assert {task["data_repository"] for task in found["served"]} == {"testlab_server"}
+    eid = served["VideoCompress"]["session"]
+    session = each_database.request("GET", f"/sessions/{eid}").json()
+    assert (session["qc"], session["extended_qc"]["task"]) == ("FAIL", "FAIL"), "twelve trials are too few"
+    names = {each["name"] for each in each_database.request("GET", f"/datasets?session={eid}&limit=100").json()["results"]}
+    assert {"_ibl_trials.table.pqt", "_ibl_wheel.position.npy", "_iblrig_taskData.raw.jsonable"} < names
+    subject = each_database.request("GET", f"/subjects/{SUBJECT}").json()["id"]
+    assert each_database.request("GET", f"/notes?object_id={subject}").json()["count"] == 5, "figures of how the animal's training goes"
+    health = each_database.request("GET", "/data-repository/testlab_server").json()["json"]
+    assert health["ibllib_version"] == "4.1.0"
