@@ -41,7 +41,8 @@ fuzz: env  ## The database, asked in odd ways by schemathesis for seven minutes:
 
 audit: env  ## Known faults of what is installed; asks PyPI
 	@test -x .venv-checks/bin/pip-audit || { "$(PYTHON)" -m venv .venv-checks && .venv-checks/bin/pip install -q --disable-pip-version-check pip-audit==2.9.0; }
-	.venv-checks/bin/pip-audit --path .venv/lib/python3*/site-packages --skip-editable
+	.venv/bin/python -m pip freeze --disable-pip-version-check --exclude-editable > .venv/installed.txt
+	.venv-checks/bin/pip-audit --strict --no-deps --disable-pip -r .venv/installed.txt
 
 lint: env  ## Style, format, and types of the package as it installs
 	.venv/bin/ruff check .
