@@ -42,22 +42,26 @@ def write_session(folder: Path) -> None:
     pd.DataFrame({"intervals_0": [0.0, 1.0], "intervals_1": [1.0, 2.0]}).to_parquet(folder / "alf" / "_ibl_trials.table.pqt")
 
 
-@pytest.fixture(scope="module")
-def client(live_database: Any, tmp_path_factory: pytest.TempPathFactory) -> OneAlyx:
-    """ONE as a user of another machine has it: nothing cached, files by HTTP."""
-    url, password = live_database.url, live_database.settings.secret("admin_password")
+def connect(database: Any, cache: Path, mode: str = "remote") -> OneAlyx:
+    """ONE as a user of another machine has it: files by HTTP."""
+    url, password = database.url, database.settings.secret("admin_password")
     server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
     one.params.save({"ALYX_URL": url, **server}, url)
-    cache = tmp_path_factory.mktemp("one-cache")
-    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=cache, cache_rest=None)
+    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=cache, cache_rest=None, mode=mode)
 
 
 @pytest.fixture(scope="module")
-def session(live_database: Any, client: OneAlyx) -> tuple[str, Path]:
+def client(each_database: Any, tmp_path_factory: pytest.TempPathFactory) -> OneAlyx:
+    """ONE with nothing cached."""
+    return connect(each_database, tmp_path_factory.mktemp("one-cache"))
+
+
+@pytest.fixture(scope="module")
+def session(each_database: Any, client: OneAlyx) -> tuple[str, Path]:
     """A session that ONE's own registration client registered; its id and its folder."""
-    live_database.make("/subjects", {"nickname": SUBJECT, "lab": "testlab"})
-    live_database.make("/projects", {"name": "one_project"})
-    folder = live_database.settings.lab_root / SUBJECT / "2026-05-01" / "001"
+    each_database.make("/subjects", {"nickname": SUBJECT, "lab": "testlab"})
+    each_database.make("/projects", {"name": "one_project"})
+    folder = each_database.settings.lab_root / SUBJECT / "2026-05-01" / "001"
     write_session(folder)
     found, _ = RegistrationClient(one=client).register_session(
         folder,
@@ -67,7 +71,7 @@ def session(live_database: Any, client: OneAlyx) -> tuple[str, Path]:
         start_time="2026-05-01T10:20:30",
     )
     eid = found["url"][-36:]
-    live_database.make("/insertions", {"session": eid, "name": "probe00", "model": "3B2", "serial": "123"})
+    each_database.make("/insertions", {"session": eid, "name": "probe00", "model": "3B2", "serial": "123"})
     return eid, folder
 
 
@@ -153,13 +157,23 @@ def test_loads_over_http_into_an_empty_cache(client: OneAlyx, session: tuple[str
     assert alfio.load_object(client.eid2path(eid) / "alf/probe00/sorter", "spikes").keys() == spikes.keys()
 
 
-def test_protected_files_go_into_a_new_revision(client: OneAlyx, session: tuple[str, Path], live_database: Any) -> None:
+# ONE 3.6.1 says to pandas 3 what pandas 4 will not take
+@pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:pandas.errors.Pandas4Warning")
+def test_tables_serve_offline(each_database: Any, client: OneAlyx, session: tuple[str, Path], tmp_path: Path) -> None:
+    connect(each_database, tmp_path).load_cache()
+    offline, (eid, _) = connect(each_database, tmp_path, "local"), session
+    assert [str(found) for found in offline.search(subject=SUBJECT, datasets="spikes.times.npy")] == [eid]
+    assert offline.list_datasets(eid) == client.list_datasets(eid)
+    assert [list(found) for found in offline.eid2pid(eid)] == [list(found) for found in client.eid2pid(eid)]
+
+
+def test_protected_files_go_into_a_new_revision(client: OneAlyx, session: tuple[str, Path], each_database: Any) -> None:
     eid, folder = session
     path = folder / "alf" / "wheel.position.npy"
     np.save(path, np.zeros(3))
     registration = RegistrationClient(one=client)
     first = registration.register_files(path)
-    live_database.make("/tags", {"name": "paper", "protected": True})
+    each_database.make("/tags", {"name": "paper", "protected": True})
     client.alyx.rest("datasets", "partial_update", id=first["id"], data={"tags": ["paper"]})
     assert registration.check_protected_files(path)["status_code"] == 403
     np.save(path, np.ones(3))
@@ -180,17 +194,17 @@ def test_structured_data_is_updated_key_by_key(client: OneAlyx, session: tuple[s
     assert client.search(subject=SUBJECT, extended_qc="_task_go__gte,0.95") == []
 
 
-def test_token_sign_in(live_database: Any, client: OneAlyx, tmp_path: Path) -> None:
-    by_token = ONE(base_url=live_database.url, token=live_database.settings.secret("token"), silent=True, cache_dir=tmp_path)
+def test_token_sign_in(each_database: Any, client: OneAlyx, tmp_path: Path) -> None:
+    by_token = ONE(base_url=each_database.url, token=each_database.settings.secret("token"), silent=True, cache_dir=tmp_path)
     assert by_token.alyx.user == "ranvier"
     with pytest.raises(requests.HTTPError, match="rejected"):
-        ONE(base_url=live_database.url, token="0" * 40, silent=True, cache_dir=tmp_path)
+        ONE(base_url=each_database.url, token="0" * 40, silent=True, cache_dir=tmp_path)
 
 
-def test_new_user_needs_two_lines_and_no_prompt(live_database: Any, session: tuple[str, Path], tmp_path: Path) -> None:
+def test_new_user_needs_two_lines_and_no_prompt(each_database: Any, session: tuple[str, Path], tmp_path: Path) -> None:
     """What docs/database.md says, in a home without any of ONE's parameters and without a keyboard."""
-    password = live_database.settings.secret("admin_password")
-    script = f"URL, USER, PASSWORD = {live_database.url!r}, 'admin', {password!r}{NEW_USER}"
+    password = each_database.settings.secret("admin_password")
+    script = f"URL, USER, PASSWORD = {each_database.url!r}, 'admin', {password!r}{NEW_USER}"
     script += f"import json; eid = one.search(subject={SUBJECT!r})[0]\n"
     script += "print(json.dumps(len(one.load_object(eid, 'spikes', collection='alf/probe00/sorter')['times'])))"
     environment = {**os.environ, "HOME": str(tmp_path)}
