@@ -19,6 +19,9 @@ import requests
 
 from ranvier.database.bootstrap import environment
 
+# a second time over all writes on the other engine takes long
+ENGINES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.heavy)]
+pytestmark = pytest.mark.parametrize("each_database", ENGINES, indirect=True, scope="module")
 WRITES = ("post", "put", "patch", "delete")
 #: Which row an address names, by endpoint; the rest is filled in by `World`.
 NAMED = {"alleles", "data-formats", "data-repository-type", "dataset-types", "lines", "revisions", "sequences", "sources", "species",
