@@ -373,6 +373,8 @@ def test_frame_times_by_bpod(run: RunTask, ibllib: Callable[..., Found], tmp_pat
 
 
 N_ANIMALS = 60
+#: By how much two searches for the best fit may differ: bias, threshold (% contrast), lapses.
+SAME_FIT = np.array([0.01, 0.02, 0.001, 0.001])
 CONTRASTS = np.array([-100, -25, -12.5, -6.25, 0, 6.25, 12.5, 25, 100])
 
 
@@ -423,7 +425,12 @@ def judged_animals(ibllib: Callable[..., Found], tmp_path_factory: pytest.TempPa
 def test_stages_of_training(judged_animals: tuple[list[list[Day]], Found]) -> None:
     animals, theirs = judged_animals
     assert set(theirs["stage"]) == {"in training", "trained 1a", "trained 1b", "ready4ephysrig", "ready4delay", "ready4recording"}
-    assert [status(days).stage for days in animals] == theirs["stage"].tolist()
+    found = [status(days) for days in animals]
+    assert [each.stage for each in found] == theirs["stage"].tolist()
+    names = ("bias", "threshold", "lapses left", "lapses right")
+    fits = {number: [each.criteria[name].value for name in names] for number, each in enumerate(found) if "threshold" in each.criteria}
+    assert len(fits) > N_ANIMALS / 4
+    assert (np.abs(np.array(list(fits.values())) - theirs["fit"][list(fits)]) < SAME_FIT).all()
 
 
 def test_psychometric_fits(judged_animals: tuple[list[list[Day]], Found]) -> None:
@@ -434,4 +441,4 @@ def test_psychometric_fits(judged_animals: tuple[list[list[Day]], Found]) -> Non
         fits.append(astuple(performance.fit_psychometric(*(curve[name].to_numpy() for name in ("contrast", "right", "n")))))
     differences = np.abs(np.array(fits) - theirs["fit"]).max(axis=0)
     print(f"bias, threshold, lapses: {differences}")
-    assert (differences < [0.01, 0.02, 0.001, 0.001]).all()
+    assert (differences < SAME_FIT).all()
