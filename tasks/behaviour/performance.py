@@ -111,11 +111,14 @@ def signed_contrast(table: pd.DataFrame) -> np.ndarray:
     return 100 * (table["contrastRight"].fillna(0) - table["contrastLeft"].fillna(0)).to_numpy(float)
 
 
-def choices(table: pd.DataFrame, reaction: np.ndarray | None = None) -> pd.DataFrame:
-    """Choices by signed contrast: number, part that was rightward, and median and quartiles of the reaction times where these are given."""
+def choices(table: pd.DataFrame, reaction: np.ndarray | None = None, *, no_go: bool = False) -> pd.DataFrame:
+    """Choices by signed contrast: number, part that was rightward, and median and quartiles of the reaction times where these are given.
+
+    Trials without a choice are left out, or with `no_go` count as not rightward.
+    """
     import pandas as pd
 
-    chosen, right = (table["choice"] != 0).to_numpy(), (table["choice"] == -1).to_numpy()
+    chosen, right = (table["choice"] != 0).to_numpy() | no_go, (table["choice"] == -1).to_numpy()
     given = reaction if reaction is not None else np.full(len(table), np.nan)
     rows = pd.DataFrame({"contrast": signed_contrast(table), "right": right, "reaction": given})[chosen]
     grouped = rows.groupby("contrast")

@@ -170,7 +170,7 @@ def _fit(days: Sequence[Day], block: float | None = None) -> Psychometric:
     table = pd.concat([day.table for day in days])
     if block is not None:
         table = table[np.isclose(table["probabilityLeft"], block)]
-    curve = performance.choices(table)
+    curve = performance.choices(table, no_go=True)
     if len(curve) < performance.FEW_CONTRASTS:
         return performance.Psychometric(np.nan, np.nan, np.nan, np.nan)
     return performance.fit_psychometric(*(curve[name].to_numpy() for name in ("contrast", "right", "n")))

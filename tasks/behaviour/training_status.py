@@ -26,7 +26,7 @@ _CHOICE_WORLD = re.compile(r"(training|biased|ephys)ChoiceWorld")
 
 
 @task(
-    version="1.0.0",
+    version="1.1.0",
     per="protocol",
     inputs=[Input(TABLE), Input(TASK_SETTINGS)],
     outputs=[Output(STATUS)],

@@ -28,7 +28,7 @@ BESIDE = ("goCueTrigger_times", "stimOnTrigger_times", "stimOffTrigger_times", "
 
 
 @task(
-    version="1.1.0",
+    version="1.2.0",
     per="protocol",
     inputs=[
         Input(TASK_DATA, required=False),
@@ -90,8 +90,7 @@ def _from_bpod(job: Job) -> pd.DataFrame:
     found = trials_table.extract(data)
     wheel = _wheel(job, data)
     if wheel is not None:
-        quiescence = data.settings.get("QUIESCENT_PERIOD") or wheel_trace.MIN_QUIESCENCE_S
-        moves = wheel_trace.find_moves(wheel)
+        moves, quiescence = wheel_trace.find_moves(wheel), wheel_trace.min_quiescence(data)
         found.table["firstMovement_times"] = wheel_trace.first_movements(moves, found["goCue_times"], found["feedback_times"], quiescence)
     for check in task_qc.checks(found, data, wheel):
         job.qc(check.name, check.value, check.outcome)

@@ -17,7 +17,7 @@ FASTEST = "{alf}/_ibl_wheelMoves.peakVelocity_times.npy"
 
 
 @task(
-    version="1.1.0",
+    version="1.2.0",
     per="protocol",
     inputs=[Input(TASK_DATA), Input(TASK_SETTINGS, required=False), Input(EVENTS), Input(POSITIONS), Input(DAQ, required=False)],
     outputs=[Output(TIMESTAMPS, at_least=2), Output(POSITION, at_least=2), Output(INTERVALS), Output(AMPLITUDE), Output(FASTEST)],
@@ -46,8 +46,7 @@ def wheel(job: Job) -> None:
     job.save(INTERVALS, clock(moves.intervals))
     job.save(AMPLITUDE, moves.peak_amplitude)
     job.save(FASTEST, clock(moves.peak_velocity_times))
-    steps = np.abs(np.diff(trace.position))
-    whole = float(np.mean(steps < 1.5 * wheel_trace.STEP))
+    whole = float(np.mean((np.abs(np.diff(trace.position)) < 1.5 * wheel_trace.STEP) & (np.diff(trace.times) > 0)))
     job.qc("wheel_integrity", round(whole, 4), "PASS" if whole >= 0.99 else "WARNING" if whole >= 0.9 else "FAIL")
     job.qc("lost_records", trace.dropped, "PASS" if trace.dropped == 0 else "WARNING")
     job.qc("n_movements", len(moves.intervals), "PASS" if len(moves.intervals) else "WARNING")

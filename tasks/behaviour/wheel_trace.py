@@ -109,6 +109,11 @@ def find_moves(wheel: Wheel) -> Moves:
     return Moves(np.column_stack([times[starts], times[stops]]), np.array(amplitudes, dtype=float), times[fastest])
 
 
+def min_quiescence(task: TaskData) -> np.ndarray:
+    """For how long the wheel must be still before a stimulus at least, s: one number, or one a trial."""
+    return np.atleast_1d(np.asarray(task.settings.get("QUIESCENT_PERIOD") or MIN_QUIESCENCE_S, dtype=float))[: len(task)]
+
+
 def first_movements(moves: Moves, go_cues: np.ndarray, feedback: np.ndarray, quiescence: float | np.ndarray) -> np.ndarray:
     """Onset of the first large movement of each trial, between the end of the quiescent period and feedback, s; NaN for none."""
     large = np.abs(moves.peak_amplitude) >= LARGE_RAD

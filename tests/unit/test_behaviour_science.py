@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from ranvier.simulate.mouse import load_behaviour, make_behaviour
 from ranvier.simulate.task_files import bpod_pulses, write_task
-from ranvier.tasks.behaviour import bpod, daq, encoder, frame_times, performance, wheel_trace
+from ranvier.tasks.behaviour import bpod, daq, encoder, frame_times, performance, task_qc, trials_table, wheel_trace
 from ranvier.tasks.behaviour.daq import Daq, DaqError
 from ranvier.tasks.behaviour.encoder import EncoderError
 from ranvier.tasks.behaviour.video import VideoError
@@ -203,6 +204,38 @@ def test_the_psychometric_function_is_found() -> None:
     contrast = np.array([-100, -25, -12.5, -6.25, 0, 6.25, 12.5, 25, 100])
     fit = performance.fit_psychometric(contrast, true(contrast), np.full(9, 500))
     np.testing.assert_allclose([fit.bias, fit.threshold, fit.lapse_left, fit.lapse_right], [8, 15, 0.05, 0.1], rtol=0.05)
+
+
+def test_trials_without_a_choice_count_only_when_asked() -> None:
+    table = pd.DataFrame({"choice": [-1, 0, 0, 1], "contrastLeft": np.nan, "contrastRight": 1.0})
+    assert performance.choices(table)[["n", "right"]].to_numpy().tolist() == [[2, 0.5]]
+    assert performance.choices(table, no_go=True)[["n", "right"]].to_numpy().tolist() == [[4, 0.25]]
+
+
+def screen_off(events: dict, length: float) -> None:
+    """Let the screen go dark before the go cue."""
+    events["BNC1Low"], events["BNC1High"] = [0.1, *events["BNC1Low"]], [0.1 + length, *events["BNC1High"]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "lacking"),
+    [
+        (lambda states, events: None, set()),
+        (lambda states, events: screen_off(events, 0.003), set()),  # a flicker
+        (lambda states, events: screen_off(events, 0.02), {"stimulus_move_before_goCue"}),
+        (lambda states, events: events["BNC2Low"].insert(0, 0.2), {"audio_pre_trial"}),
+        (lambda states, events: events["BNC1Low"].append(events["BNC1High"].pop() + 0.1), {"iti_delays", "stimOff_itiIn_delays"}),
+        (lambda states, events: states["play_tone"][0].__setitem__(0, np.nan), {"n_trial_events", "goCue_delays"}),
+    ],
+)
+def test_checks_tell_what_is_wrong_with_a_trial(tmp_path: Path, spoil: Callable[[dict, dict], None], lacking: set[str]) -> None:
+    write_task(tmp_path / "task", make_behaviour(60, 1), "2026-01-15T12:00:00", set())
+    task = bpod.read(tmp_path / "task" / "_iblrig_taskData.raw.jsonable", [tmp_path / "task" / "_iblrig_taskSettings.raw.json"])
+    task = replace(task, version=(8, 0, 0))
+    machine = task.trials[2]["behavior_data"]
+    spoil(machine["States timestamps"], machine["Events timestamps"])
+    found = {check.name: check.value for check in task_qc.checks(trials_table.extract(task), task, None)}
+    assert {name for name, value in found.items() if value != 1} == lacking | ({"passed_trial_checks"} if lacking else set())
 
 
 def test_performance_of_little_data_says_little() -> None:
