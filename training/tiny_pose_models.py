@@ -209,17 +209,32 @@ def deeplabcut(labels: Labels, folder: Path) -> None:
 
     config = make_project(labels, folder, "single")
     dlc.create_training_dataset(config, net_type="resnet_50", num_shuffles=1)
-    small = {
-        "model.backbone.model_name": "resnet18",
-        "model.backbone.pretrained": False,
-        "model.backbone.freeze_bn_stats": False,
-        "model.backbone_output_channels": 512,
-        "model.heads.bodypart.heatmap_config.channels": [512, len(labels.keypoints)],
-        "model.heads.bodypart.locref_config.channels": [512, 2 * len(labels.keypoints)],
-    }
-    how: dict[str, Any] = {"epochs": 20, "save_epochs": 20, "batch_size": 8, "display_iters": 10}
-    dlc.train_network(config, device="cpu", pytorch_cfg_updates=small, **how)
+    how: dict[str, Any] = {"epochs": 10, "save_epochs": 10, "batch_size": 8, "display_iters": 10}
+    dlc.train_network(config, device="cpu", snapshot_path=untrained(config, len(labels.keypoints), folder / "untrained.pt"), **how)
     make_project(labels, folder, "several", multianimal=True)
+
+
+def untrained(config: str, n_keypoints: int, path: Path) -> Path:
+    """Make a project's network small, and write it with random weights; without a snapshot DeepLabCut starts from downloaded ones."""
+    import torch
+    from deeplabcut.pose_estimation_pytorch.data import DLCLoader
+    from deeplabcut.pose_estimation_pytorch.models import PoseModel
+
+    loader = DLCLoader(config, shuffle=1)
+    small = {
+        "data.train": {"normalize_images": True},  # frames are learned as they are: they are smaller than DeepLabCut's crops
+        "model.backbone.model_name": "resnet18",
+        "model.backbone_output_channels": 512,
+        "model.heads.bodypart.heatmap_config.channels": [512, n_keypoints],
+        "model.heads.bodypart.locref_config.channels": [512, 2 * n_keypoints],
+        "runner.optimizer.params.lr": 1e-3,
+    }
+    for name, value in small.items():
+        loader.model_cfg.set_nested(name, value)
+    loader.model_cfg.to_yaml(loader.model_config_path)
+    torch.manual_seed(SEED)
+    torch.save({"model": PoseModel.build(loader.model_cfg["model"]).state_dict()}, path)
+    return path
 
 
 def make_project(labels: Labels, folder: Path, name: str, **more: Any) -> str:

@@ -4,7 +4,7 @@ import sys
 
 
 def main(video: str, config: str, folder: str, shuffle: str) -> None:
-    """Analyse the video with the project's latest snapshot of that shuffle."""
+    """Analyse the video with the snapshot of that shuffle that the project's ``snapshotindex`` names."""
     import deeplabcut
 
     deeplabcut.analyze_videos(config, [video], shuffle=int(shuffle), destfolder=folder, save_as_csv=True)
