@@ -126,10 +126,18 @@ def follow(settings: Settings, database: Database, session: Session, *, new: boo
     -------
     str
         What the flow run says of itself.
+
+    Raises
+    ------
+    DemoError
+        If it does not come to an end.
     """
     eid = _registered(database, session, settings)
-    flow_run = _first_flow_run(database, eid, advance) if new else runs.await_delivery(database, runs.ask(database, eid))
-    return runs.await_end(settings, flow_run, lambda: advance(database.tasks(eid)))[1]
+    try:
+        flow_run = _first_flow_run(database, eid, advance) if new else runs.await_delivery(database, runs.ask(database, eid))
+        return runs.await_end(settings, flow_run, lambda: advance(database.tasks(eid)))[1]
+    except runs.RunProblem as problem:
+        raise DemoError(problem.message, "start the demo again: it goes on where it stopped") from None
 
 
 def with_suite2p() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import importlib.util
 import json
@@ -12,13 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from ranvier import dialect, plugins, settings
 from ranvier.client import Database, DatabaseRefused, DatabaseUnreachable
 from ranvier.declare import DeclarationError
 from ranvier.finding import Finding
 from ranvier.instances import make_instance
 from ranvier.reconcile import differences
-from ranvier.services import services
+from ranvier.services import Service, services
 from ranvier.settings import Settings, SettingsError
 from ranvier.spool import Spool
 from ranvier.supervisor import read_state
@@ -160,7 +163,8 @@ def _services(read: Settings) -> Iterator[Finding]:
         if service.once or service.name in coming:
             continue
         problem = service.answers(time.time() - SILENT_S)
-        if problem and state is None:
+        # a sign of life that is not two minutes old tells nothing of a service that has just ended
+        if state is None and (problem or not (service.address or _is_there(service, read))):
             yield Finding(service.name, False, "does not run", _up(read))
             continue
         seen = state.services.get(service.name) if state else None
@@ -169,6 +173,16 @@ def _services(read: Settings) -> Iterator[Finding]:
         answer = service.address or "answers"
         answer = answer if state else f"something answers{f' at {answer}' if service.address else ''}, started elsewhere"
         yield Finding(service.name, not problem, (problem or answer) + died, mend)
+
+
+def _is_there(service: Service, read: Settings) -> bool:
+    """Whether a process of this home runs a service's command."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = process.environ().get("RANVIER_HOME") == str(read.home)
+            if ours and process.cmdline()[1:] == list(service.command[1:]) and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _database(read: Settings, since: dt.date | None, hashes: bool) -> Iterator[Finding]:

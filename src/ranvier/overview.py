@@ -36,8 +36,8 @@ class Overview:
         Task rows, parents first.
     units
         Number of units by the probe's name.
-    datasets, size
-        Number of registered datasets, and bytes in all.
+    datasets, size, downloadable
+        Number of registered datasets, bytes in all, and of how many a copy can be downloaded.
     figures
         Figures on this machine.
     links
@@ -55,6 +55,7 @@ class Overview:
     units: dict[str, int]
     datasets: int
     size: int
+    downloadable: int
     figures: list[Path]
     links: dict[str, str]
 
@@ -74,7 +75,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
     eid = str(record.get("id") or record["url"].rpartition("/")[2])
     rows = sorted(database.tasks(eid), key=lambda row: (row["level"], row["name"]))
     qc, extended = record.get("qc") or "NOT_SET", record.get("extended_qc") or {}
-    datasets = record["data_dataset_session_related"]
+    datasets = list(database.datasets(eid))
     good, sentence = verdict(rows, qc)
     return Overview(
         eid=eid,
@@ -88,6 +89,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
         units=_units(rows, extended),
         datasets=len(datasets),
         size=sum(item["file_size"] or 0 for item in datasets),
+        downloadable=len(record["data_dataset_session_related"]),
         figures=_figures(record, settings),
         links={"database": database.page(eid), **_flow_run_link(rows, database, settings)},
     )

@@ -6,6 +6,7 @@ Each difference is a finding with the command that mends it; nothing is changed 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import socket
 import time
 from collections import defaultdict
@@ -148,11 +149,13 @@ def _unregistered(settings: Settings, known: set[str], since: dt.date) -> Iterat
             session = Session.parse(folder)
         except SessionPathError:
             continue
-        if session.date < since or session.reference in known or time.time() - folder.stat().st_mtime < GRACE_S:
+        if session.date < since or session.reference in known:
             continue
         note = folder / ERROR_NOTE
         if note.exists():
             yield f"{folder} cannot be registered: {note.read_text().strip()}", f"ranvier register {folder}"
+        elif time.time() - folder.stat().st_mtime < GRACE_S:
+            continue
         elif (folder / READY_FLAG).exists():
             yield f"{folder} has its flag and is not registered", f"less {settings.home}/logs/agent.log"
         else:
@@ -161,12 +164,13 @@ def _unregistered(settings: Settings, known: set[str], since: dt.date) -> Iterat
 
 def _damaged(database: Database, settings: Settings, since: dt.date, hashes: bool) -> Iterator[tuple[str, str]]:
     """Files that the database says to be here and that are not, or not as they were registered."""
+    tasks = functools.cache(database.tasks)
     for dataset in database.lab_datasets(settings.lab.name, since):
         for copy in dataset["file_records"]:
             if copy["exists"] and copy["data_repository"] == settings.repository:
                 path = settings.lab_root / copy["relative_path"]
                 if problem := _problem(path, dataset, hashes):
-                    yield f"{path} {problem}", _mend(copy["relative_path"])
+                    yield f"{path} {problem}", _mend(copy["relative_path"], tasks(dataset["session"][-36:]))
 
 
 def _problem(path: Path, dataset: Record, hashes: bool) -> str:
@@ -179,9 +183,13 @@ def _problem(path: Path, dataset: Record, hashes: bool) -> str:
     return ""
 
 
-def _mend(relative_path: str) -> str:
-    reference, collection = "/".join(relative_path.split("/")[:3]), relative_path.split("/")[3]
-    return "copy it again from the rig or a backup" if collection.startswith("raw_") else f"ranvier rerun {reference} --force"
+def _mend(relative_path: str, tasks: Iterable[Record]) -> str:
+    """What makes a file again: the task that wrote it, or a copy of what the rig wrote."""
+    *session, below = relative_path.split("/", 3)
+    writers = [row["name"] for row in tasks if any(output["path"] == below for output in row.get("outputs") or ())]
+    if below.startswith("raw_") or not writers:
+        return "copy it again from the rig or a backup"
+    return f"ranvier rerun {'/'.join(session)} --task '{writers[0]}' --force"
 
 
 def _leftovers(database: Database, settings: Settings) -> Iterator[tuple[str, str]]:

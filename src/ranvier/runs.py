@@ -20,6 +20,8 @@ from ranvier.states import Status
 
 #: What Prefect calls the ends of a flow run.
 _ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+#: Seconds for which Prefect may be silent while somebody waits.
+SILENT_S = 120.0
 UNSETTLED = (Status.WAITING.label, Status.STARTED.label)
 
 
@@ -148,13 +150,23 @@ def await_end(settings: Settings, flow_run: str, tick: Callable[[], None] = lamb
     Raises
     ------
     RunProblem
-        If Prefect does not answer.
+        If Prefect has not answered for two minutes, in which it would be started again, or does not know the flow run.
     """
+    heard = time.monotonic()
     while True:
-        state = _state(settings, flow_run)
+        try:
+            state = _state(settings, flow_run)
+        except requests.RequestException as error:
+            refused = error.response is not None and error.response.status_code < 500
+            if refused or time.monotonic() - heard > SILENT_S:
+                hint = "the run goes on without this command; `ranvier status` tells how it stands"
+                raise RunProblem(f"Prefect at {settings.prefect_api_url} does not answer: {error}", hint) from None
+        else:
+            heard = time.monotonic()
+            if state["type"] in _ENDS:
+                tick()
+                return state["type"] == "COMPLETED", state["message"] or state["name"]
         tick()
-        if state["type"] in _ENDS:
-            return state["type"] == "COMPLETED", state["message"] or state["name"]
         time.sleep(1.0)
 
 
@@ -164,9 +176,5 @@ def unsettled(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _state(settings: Settings, flow_run: str) -> dict[str, Any]:
-    try:
-        run = prefect_api.ask(settings, "GET", f"/flow_runs/{flow_run}")
-    except requests.RequestException as error:
-        hint = "the run goes on without this command; `ranvier status` tells how it stands"
-        raise RunProblem(f"Prefect at {settings.prefect_api_url} does not answer: {error}", hint) from None
+    run = prefect_api.ask(settings, "GET", f"/flow_runs/{flow_run}")
     return dict(run["state"] or {"type": "PENDING", "name": "Pending", "message": ""})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from typer.testing import CliRunner, Result
 from ranvier.cli import app, screen
 from ranvier.client import Database, DatabaseRefused
 from ranvier.lookup import SessionNotFound
+from ranvier.registration import register
 from ranvier.session import Session
 from ranvier.settings import Settings
 from ranvier.tasks.ephys.raw_registration import raw_registration
@@ -51,11 +54,49 @@ def test_registering_twice_changes_nothing(command: Command, simulated_session: 
     assert first["eid"] == second["eid"]
 
 
+def test_registering_many_times_at_once_makes_one(ranvier_home: Settings, ranvier_database: Database, simulated_session: Session) -> None:
+    def once(_: int) -> str:
+        return str(register(simulated_session.path, ranvier_home, Database.from_settings(ranvier_home)).record["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        (eid,) = set(pool.map(once, range(8)))
+    assert [insertion["name"] for insertion in ranvier_database.session(eid)["probe_insertion"]] == ["probe00"]
+
+
+def test_an_insertion_that_many_ask_for_at_once_is_made_once(ranvier_home: Settings, ranvier_database: Database, done: Session) -> None:
+    eid, together = ranvier_database.find_session(done)["id"], Barrier(8)
+    clients = [Database.from_settings(ranvier_home) for _ in range(8)]
+    assert all(client.session(eid) for client in clients), "each has signed in"
+
+    def once(client: Database) -> str:
+        together.wait()
+        return str(client.ensure_insertion(eid, "probe07")["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(once, clients))) == 1
+
+
 def test_one_folder_that_is_no_session_does_not_stop_the_next(command: Command, simulated_session: Session, tmp_path: Path) -> None:
     result = command("register", str(tmp_path), str(simulated_session.path))
     assert result.exit_code == 1
     assert "is not a session path" in result.stderr
     assert f"registered: {simulated_session.path}" in result.stdout
+
+
+def test_status_counts_datasets_that_cannot_be_downloaded(
+    command: Command, done: Session, ranvier_home: Settings, ranvier_database: Database
+) -> None:
+    counted = json.loads(command("status", done.reference, "--json").stdout)
+    assert counted["datasets"] == counted["downloadable"] > 0
+    address = f"/data-repository/{ranvier_home.repository}"
+    served = ranvier_database._get(address)["data_url"]
+    ranvier_database._call("patch", address, {"data_url": ""})
+    try:
+        shown = command("status", done.reference).stdout
+    finally:
+        ranvier_database._call("patch", address, {"data_url": served})
+    assert f"Datasets  {counted['datasets']}, " in shown
+    assert "; 0 of them can be downloaded" in shown
 
 
 def test_status_by_id_by_folder_and_by_name(command: Command, done: Session, ranvier_database: Database) -> None:

@@ -202,6 +202,34 @@ def test_a_canary_that_ran_another_version_stops_the_rest(live_database: Any, th
     assert step(live_database, made, "going", anyway=True).json()["state"] == "going"
 
 
+def test_a_canary_that_had_the_version_already_has_shown_it(live_database: Any, three: list[str]) -> None:
+    made = plan(live_database, selection={"subjects": [three[0]]}, canary=1)
+    (canary,) = live_database.request("GET", f"/backfill-sessions?backfill={made['id']}&is_canary=true").json()["results"]
+    task = live_database.request("GET", f"/tasks?session={canary['session']}&executable={TASK}").json()["results"][0]
+    attempt(live_database, task["id"], OLD | {"version": "2.0"}, "Complete", 120.0, "PASS")  # by somebody else, meanwhile
+    step(live_database, made, "canary")
+    (event,) = sent(live_database, made)
+    live_database.request("PATCH", f"/events/{event['id']}", {"delivered": True, "flow_run": "unchanged"})
+    end(live_database, event, "Completed: 1 unchanged")
+    assert step(live_database, made, "going").json()["state"] == "going"
+
+
+def test_a_canary_that_did_nothing_says_what_it_has(live_database: Any, three: list[str]) -> None:
+    made = plan(live_database, selection={"subjects": [three[0]]}, canary=1)
+    step(live_database, made, "canary")
+    (event,) = sent(live_database, made)
+    live_database.request("PATCH", f"/events/{event['id']}", {"delivered": True, "flow_run": "nothing"})
+    end(live_database, event, "Failed: no worker")
+    assert "the canary ran nothing, and has 1.0, not 2.0" in step(live_database, made, "going").json()["detail"]
+
+
+def test_what_is_running_is_left_out(live_database: Any, three: list[str]) -> None:
+    task = live_database.request("GET", f"/tasks?session={three[1]}&executable={TASK}").json()["results"][0]
+    assert live_database.request("PATCH", f"/tasks/{task['id']}", {"status": "Waiting"}).ok
+    live_database.make("/attempts", {"task": task["id"], "worker": "w"})
+    assert plan(live_database, selection={"subjects": [three[0]]})["estimate"]["left_out"] == {"is Started": 1}
+
+
 def test_stopping_takes_back_what_has_not_begun(live_database: Any, three: list[str]) -> None:
     made = plan(live_database, selection={"subjects": [three[0]]}, canary=0)
     assert step(live_database, made, "canary").json()["state"] == "going", "without a canary all are asked for"

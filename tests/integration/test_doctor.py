@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ranvier.client import Database
-from ranvier.doctor import examine
+from ranvier.doctor import SILENT_S, _is_there, examine
 from ranvier.finding import Finding
 from ranvier.running_state import ServiceState, State, only_one, write_state
+from ranvier.services import environment, pulse, services
 from ranvier.settings import Settings, initialise
 from ranvier.spool import Report, Spool
 
@@ -43,6 +47,23 @@ def test_services_that_are_starting_are_one_finding(tmp_path: Path) -> None:
     assert found["ranvier up"].mend == "look again in half a minute"
     assert not {"database", "agent", "sign-in"} & set(found)
     assert {"prefect-server", "dask-scheduler"} <= set(found)  # which the state does not name
+
+
+def test_a_service_that_has_just_ended_is_not_taken_for_alive(tmp_path: Path) -> None:
+    settings = initialise(tmp_path)
+    (agent,) = (service for service in services(settings) if service.name == "agent")
+    sign = pulse(settings, "agent")
+    sign.parent.mkdir(exist_ok=True)
+    sign.touch()
+    assert agent.answers(time.time() - SILENT_S) == "", "its last sign of life is fresh"
+    assert findings(tmp_path)["agent"].detail == "does not run"
+    code = "import sys, time; print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code]
+    assert not _is_there(replace(agent, command=tuple(command)), settings)
+    with subprocess.Popen(command, env=environment(settings), stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert _is_there(replace(agent, command=tuple(command)), settings)
+        process.kill()
 
 
 def test_a_live_database_is_looked_into(ranvier_home: Settings, ranvier_database: Database) -> None:

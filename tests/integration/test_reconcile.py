@@ -6,11 +6,14 @@ import datetime as dt
 import os
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from ranvier import reconcile
 from ranvier.client import Database
+from ranvier.declare import Input, Output, task
 from ranvier.finding import Finding
+from ranvier.job import Job
 from ranvier.registration import register
 from ranvier.session import READY_FLAG, Session
 from ranvier.settings import Settings
@@ -19,6 +22,12 @@ from ranvier.testing import RunTask
 
 Look = Callable[..., dict[str, list[Finding]]]
 LONG_AGO = dt.date(2000, 1, 1)
+
+
+@task(version="1.0.0", inputs=[Input("raw_ephys_data/*/*.ap.meta")], outputs=[Output("alf/licks.times.npy")])
+def licks(job: Job) -> None:
+    """Licks, once a second."""
+    job.save("alf/licks.times.npy", np.arange(10.0))
 
 
 @pytest.fixture
@@ -68,6 +77,22 @@ def test_a_missing_a_short_and_a_changed_file_are_told_apart(look: Look, done: S
     finding = next(each for each in look()["files"] if str(binary) in each.detail)
     assert "is not there" in finding.detail
     assert "copy it again" in finding.mend
+
+
+def test_a_file_that_a_task_wrote_is_written_again_by_that_task(look: Look, simulated_session: Session, run_task: RunTask) -> None:
+    assert run_task(licks, simulated_session).status == "Complete"
+    written = simulated_session.path / "alf/licks.times.npy"
+    written.unlink()
+    finding = next(each for each in look()["files"] if str(written) in each.detail)
+    assert finding.mend == f"ranvier rerun {simulated_session.reference} --task 'licks' --force"
+
+
+def test_a_folder_that_was_refused_is_told_at_once(look: Look, simulated_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "GRACE_S", 600.0)
+    assert about(look()["registration"], simulated_session) == [], "it may be on its way"
+    (simulated_session.path / "raw_session.error").write_text("the database knows no such subject\n")
+    (refused,) = about(look()["registration"], simulated_session)
+    assert "cannot be registered" in refused
 
 
 def test_a_folder_that_nobody_registered_says_why(look: Look, simulated_session: Session) -> None:

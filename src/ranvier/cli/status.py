@@ -55,12 +55,19 @@ def show(seen: Overview) -> None:
     screen.out.print(f"\nQuality   {screen.coloured_qc(seen.qc)}{_judged(seen.checks)}", soft_wrap=True)
     if seen.units:
         screen.out.print("Units     " + ", ".join(f"{count} ({screen.escape(name)})" for name, count in seen.units.items()), soft_wrap=True)
-    screen.out.print(f"Datasets  {seen.datasets}, {screen.size(seen.size)}")
+    screen.out.print(f"Datasets  {seen.datasets}, {screen.size(seen.size)}{_kept_there(seen)}", soft_wrap=True)
     folders = Counter(str(figure.parent) for figure in seen.figures)
     for index, (folder, count) in enumerate(folders.items()):
         screen.out.print(f"{'' if index else 'Figures':<10}{screen.escape(folder)} ({count})", soft_wrap=True)
     for name, address in seen.links.items():
         screen.out.print(f"{name.capitalize():<10}{address}", soft_wrap=True)
+
+
+def _kept_there(seen: Overview) -> str:
+    """That datasets can only be had where they are, where that is so."""
+    if seen.downloadable >= seen.datasets:
+        return ""
+    return f"; {seen.downloadable} of them can be downloaded: a repository is served once it has a data_url (docs/labs.md)"
 
 
 def _judged(checks: dict[str, str]) -> str:

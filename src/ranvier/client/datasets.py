@@ -85,6 +85,10 @@ class Datasets(Connection):
         """The datasets of a lab that were created on a day or later, with their copies."""
         return self._pages(f"/datasets?lab={lab}&created_date_gte={since.isoformat()}")
 
+    def datasets(self, eid: str) -> Iterator[Record]:
+        """The datasets of a session, with their copies."""
+        return self._pages(f"/datasets?session={eid}")
+
     def _create_dataset_type(self, name: str, brought_by: str, known: list[Record]) -> Record:
         from one.alf.path import filename_parts
 

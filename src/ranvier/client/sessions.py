@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ranvier.client.connection import Connection, Record
+from ranvier.client.connection import Connection, DatabaseRefused, Record
 from ranvier.session import Session
 
 _LAST_DAY = "2100-01-01"
@@ -54,8 +54,15 @@ class Sessions(Connection):
 
     def ensure_insertion(self, eid: str, name: str, serial: str = "", model: str | None = None) -> Record:
         """The insertion of a probe in a session, created where there is none."""
-        found = self._get(f"/insertions?session={eid}&name={name}")
-        return found[0] if found else self._post("/insertions", {"session": eid, "name": name, "serial": serial, "model": model})
+        address = f"/insertions?session={eid}&name={name}"
+        if found := self._get(address):
+            return found[0]
+        try:
+            return self._post("/insertions", {"session": eid, "name": name, "serial": serial, "model": model})
+        except DatabaseRefused as refusal:
+            if refusal.status == 409 and (found := self._get(address)):  # of two at once
+                return found[0]
+            raise
 
     def labs(self) -> list[Record]:
         """The labs."""

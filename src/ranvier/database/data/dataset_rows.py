@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -105,6 +106,7 @@ def _copies(keys: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
     found: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
     place = [f"data_repository__{column}" for column in ("name", "globus_path", "data_url")]
     rows = FileRecord.objects.filter(dataset__in=keys).values_list("pk", "dataset_id", *place, "relative_path", "exists")
+    with_uuid = functools.cache(add_uuid)  # copies of a dataset have the same path in each repository
     for pk, dataset, repository, folder, base, path, exists in rows:
         found[dataset].append(
             {
@@ -112,7 +114,7 @@ def _copies(keys: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[dict[str, Any]]]:
                 "data_repository": repository,
                 "data_repository_path": folder,
                 "relative_path": path,
-                "data_url": base + add_uuid(path, dataset) if base else None,
+                "data_url": base + with_uuid(path, dataset) if base else None,
                 "exists": exists,
             }
         )

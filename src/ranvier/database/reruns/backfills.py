@@ -53,15 +53,16 @@ def go(pk: uuid.UUID, by: Any = None, *, anyway: bool = False) -> Backfill:
     Raises
     ------
     Conflict
-        If the canary has not come to its end, or did not run the version.
+        If the canary has not come to its end, or has neither run the version nor had it already.
     """
     backfill = _locked(pk)
     if backfill.state != State.WAITING:
         raise Conflict(f"the backfill {backfill} is {backfill.state}; it can go on when its canary has come to its end")
     ran = reports.report(backfill)["versions"]
-    if not anyway and set(ran) != {backfill.version}:
-        what = f"versions {', '.join(sorted(ran))}" if ran else "nothing"
-        raise Conflict(f"the canary ran {what}, not {backfill.version}: install it on the lab servers first, or go on anyway")
+    has = ran or reports.canary_has(backfill)
+    if not anyway and set(has) != {backfill.version}:
+        what = f"ran versions {', '.join(sorted(ran))}" if ran else f"ran nothing, and has {', '.join(sorted(has)) or 'no such task'}"
+        raise Conflict(f"the canary {what}, not {backfill.version}: install it on the lab servers first, or go on with `anyway`")
     return _ask_for_the_rest(backfill, by)
 
 

@@ -102,7 +102,7 @@ def why_it_runs(row: Row, wish: Wish) -> tuple[bool, str]:
         What shall have run.
     """
     status = Status(row["status"])
-    if status in (Status.ABANDONED, Status.HELD):
+    if status in (Status.ABANDONED, Status.HELD, Status.STARTED):
         return False, f"is {status.label}"
     if not row["attempt"]:
         return True, "has never run"

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Min
 from django.db.models.fields.json import KT
 
-from ranvier.database.jobs.models import Attempt
+from ranvier.database.jobs.models import Attempt, Task
 from ranvier.database.reruns.costs import middle_and_high
 from ranvier.database.reruns.models import Backfill, BackfillSession
 from ranvier.states import Status
@@ -56,6 +56,13 @@ def _runs(backfill: Backfill, asked: Iterable[BackfillSession]) -> dict[tuple[uu
         (run["task__session"], run["task__name"]): run
         for run in attempts.annotate(ran=KT("receipt__version")).order_by("number").values(*_COLUMNS)
     }
+
+
+def canary_has(backfill: Backfill) -> set[str]:
+    """Versions that the canary's tasks have run last, whoever asked for that."""
+    sessions = backfill.sessions.filter(is_canary=True).values("session")
+    rows = Task.objects.filter(executable=backfill.task, session__in=sessions).annotate(ran=KT("receipt__version"))
+    return {ran or "unknown" for ran in rows.values_list("ran", flat=True)}
 
 
 def _measured(runs: Iterable[Run]) -> dict[str, Any]:
