@@ -53,7 +53,8 @@ def cache(live_database: Any, home: Path) -> Path:
     folder = home / "data"
     for number in (1, 2, 3):
         body = {"subject": SUBJECT, "start_time": "2026-07-01T09:00:00", "number": number, "task_protocol": "choiceWorld"}
-        live_database.make("/sessions", {**body, "projects": ["moved_project"]})
+        eid = live_database.make("/sessions", {**body, "projects": ["moved_project"]})["id"]
+        live_database.make("/insertions", {"session": eid, "name": "probe00", "model": "3B2", "serial": f"1905{number}"})
         where = f"{SUBJECT}/2026-07-01/{number:03d}"
         facts = {"hashes": [f"{number}{i}" * 16 for i in range(3)], "filesizes": [168, 168, 168], "qc": ["PASS", "FAIL", "NOT_SET"]}
         live_database.make("/register-file", {"path": where, "filenames": list(NAMES), **facts})
@@ -79,10 +80,17 @@ def run(home: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 def test_a_cache_moves_in_and_one_finds_it_as_before(cache: Path, home: Path, tmp_path: Path) -> None:
     counted = run(home, str(cache), "--lab", LAB, "--dry-run")
-    assert {name: table["there"] for name, table in counted["tables"].items()} == {"labs": 1, "subjects": 1, "sessions": 3, "datasets": 9}
+    assert {name: table["there"] for name, table in counted["tables"].items()} == {
+        "labs": 1,
+        "subjects": 1,
+        "sessions": 3,
+        "datasets": 9,
+        "insertions": 3,
+    }
     assert counted["tables"]["sessions"]["here"] == 0
     first = run(home, str(cache), "--lab", LAB)
     assert (first["remarks"], first["tables"]["sessions"], first["tables"]["datasets"]) == ([], {"added": 3}, {"added": 9})
+    assert first["tables"]["insertions"] == {"added": 3}
     assert first["tables"]["file-records"] == {"added": 6, "not on disk": 3}
     again = run(home, str(cache), "--lab", LAB)
     assert (again["tables"]["sessions"], again["tables"]["datasets"]) == ({"unchanged": 3}, {"unchanged": 9})
@@ -94,6 +102,10 @@ def test_a_cache_moves_in_and_one_finds_it_as_before(cache: Path, home: Path, tm
         for eid in eids:
             details = before["sessions"].loc[[eid]].iloc[0]
             assert here.eid2path(eid).parts[-4:] == ("Subjects", SUBJECT, "2026-07-01", f"{details['number']:03d}")
+            insertions = here.alyx.rest("insertions", "list", session=str(eid))
+            assert [(row["id"], row["name"], row["model"], row["serial"]) for row in insertions] == [
+                (str(pid), row["name"], row["model"], row["serial"]) for pid, row in before["insertions"].loc[eid].iterrows()
+            ]
             rows = here.alyx.rest("datasets", "list", session=str(eid))
             same = before["datasets"].loc[eid]
             assert {row["url"].rpartition("/")[2] for row in rows} == set(map(str, same.index))

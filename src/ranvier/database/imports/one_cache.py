@@ -1,4 +1,4 @@
-"""The tables of a ONE cache move in, where there is no REST: labs, subjects, sessions and datasets, with their ids."""
+"""The tables of a ONE cache move in, where there is no REST: labs, subjects, sessions, datasets and insertions, with their ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ranvier.database.data.locations import Location, locate
 from ranvier.database.data.models import DataFormat, DatasetType
 from ranvier.database.data.recognition import data_format_of, dataset_type_of
 from ranvier.database.imports.moving import Tell, ask_for_preprocessing
-from ranvier.database.imports.tables import CATALOGUE, DATASETS, NAMESPACE, SESSIONS, SUBJECTS, Json
+from ranvier.database.imports.tables import CATALOGUE, DATASETS, INSERTIONS, NAMESPACE, SESSIONS, SUBJECTS, Json
 from ranvier.database.imports.taking import Taker
 from ranvier.database.subjects.models import Subject
 from ranvier.errors import RanvierError
@@ -39,13 +39,14 @@ class Cache:
     ----------
     folder
         With the labs' folders in it.
-    sessions, datasets
-        As ONE-api reads them: by id, and by ids of session and dataset.
+    sessions, datasets, insertions
+        As ONE-api reads them: by id, and by ids of session and dataset or insertion. Not all caches have insertions.
     """
 
     folder: Path
     sessions: pd.DataFrame
     datasets: pd.DataFrame
+    insertions: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path, labs: tuple[str, ...] = ()) -> Cache:
@@ -65,28 +66,34 @@ class Cache:
                 raise NoCache(f"{folder / name}.pqt has no UUIDs", "make it again with one.alf.cache.make_parquet_db(hash_ids=True)")
         sessions = tables["sessions"].assign(lab=tables["sessions"]["lab"].fillna("").replace("", settings.RANVIER.lab.name))
         sessions = sessions[sessions["lab"].isin(labs)] if labs else sessions
-        return cls(folder.resolve(), sessions, tables["datasets"])
+        return cls(folder.resolve(), sessions, tables["datasets"], tables.get("insertions", tables["datasets"].iloc[:0]))
 
     def counts(self) -> Json:
         """What there is to take."""
         from ranvier.database.actions.models import Session
         from ranvier.database.data.models import Dataset
+        from ranvier.database.experiments.models import ProbeInsertion
 
-        of_these = self.datasets.index.get_level_values(0).isin(self.sessions.index)
+        def of_these(table: pd.DataFrame) -> int:
+            return int(table.index.get_level_values(0).isin(self.sessions.index).sum())
+
         numbers: dict[str, tuple[int, Any]] = {
             "labs": (self.sessions["lab"].nunique(), TABLES["labs"].model),
             "subjects": (self.sessions["subject"].nunique(), Subject),
             "sessions": (len(self.sessions), Session),
-            "datasets": (int(of_these.sum()), Dataset),
+            "datasets": (of_these(self.datasets), Dataset),
+            "insertions": (of_these(self.insertions), ProbeInsertion),
         }
         tables = {name: {"there": there, "here": model._base_manager.count()} for name, (there, model) in numbers.items()}
         return {"dry": True, "tables": tables, "remarks": [], "file": None, "not_taken": {}, "whole": True}
 
-    def each(self) -> Iterator[tuple[uuid.UUID, Any, pd.DataFrame]]:
-        """Sessions, each with its datasets by id."""
-        groups = dict(iter(self.datasets.groupby(level=0, sort=False).indices.items()))
+    def each(self) -> Iterator[tuple[uuid.UUID, Any, pd.DataFrame, pd.DataFrame]]:
+        """Sessions, each with its datasets and its insertions by id."""
+        tables = (self.datasets, self.insertions)
+        groups = [table.groupby(level=0, sort=False).indices for table in tables]
         for eid, session in self.sessions.iterrows():
-            yield eid, session, self.datasets.iloc[groups.get(eid, [])].droplevel(0)
+            datasets, insertions = (table.iloc[rows.get(eid, [])].droplevel(0) for table, rows in zip(tables, groups, strict=True))
+            yield eid, session, datasets, insertions
 
 
 class MoveCache:
@@ -117,11 +124,11 @@ class MoveCache:
         """Take it all."""
         self._take_labs()
         self._take_projects()
-        for number, (eid, session, datasets) in enumerate(self.cache.each(), 1):
+        for number, (eid, session, datasets, insertions) in enumerate(self.cache.each(), 1):
             if eid in self.taker.seen([eid]):
                 self.taker.report.count(SESSIONS.endpoint, "unchanged")
                 continue
-            self._take_session(eid, session, datasets)
+            self._take_session(eid, session, datasets, insertions)
             self.tell(number / len(self.cache.sessions), f"session {number} of {len(self.cache.sessions)}")
 
     def repository_of(self, lab: str) -> str:
@@ -144,7 +151,7 @@ class MoveCache:
         self.taker.take(TABLES["projects"], [{"name": name} for name in sorted(named)])
 
     @transaction.atomic
-    def _take_session(self, eid: uuid.UUID, session: Any, datasets: pd.DataFrame) -> None:
+    def _take_session(self, eid: uuid.UUID, session: Any, datasets: pd.DataFrame, insertions: pd.DataFrame) -> None:
         self._need_subject(session["subject"], session["lab"])
         row = {
             "id": str(eid),
@@ -157,12 +164,14 @@ class MoveCache:
         }
         became = self.taker.take(SESSIONS, [row]).get(eid)
         if became in (None, "deleted"):
-            self.taker.report.count(DATASETS.endpoint, "left out", len(datasets) if became is None else 0)
+            for table, rows in ((DATASETS, datasets), (INSERTIONS, insertions)):
+                self.taker.report.count(table.endpoint, "left out", len(rows) if became is None else 0)
             return
         folder = f"{session['subject']}/{session['date']}/{int(session['number'] or 0):03d}"
         rows = [made for key, facts in datasets.iterrows() if (made := self._dataset(eid, key, facts, folder, session["lab"]))]
         self._need_revisions(rows)
         self.taker.take(DATASETS, rows)
+        self.taker.take(INSERTIONS, [_insertion(eid, key, facts) for key, facts in insertions.iterrows()])
         self.taker.mark_seen([eid])
         if self.preprocess:
             ask_for_preprocessing(eid)
@@ -210,6 +219,12 @@ class MoveCache:
         name = self.repository_of(lab)
         identity = uuid.uuid5(NAMESPACE, f"{key}/{name}")
         return [{"id": str(identity), "data_repository": name, "relative_path": place.relative_path, "exists": True}]
+
+
+def _insertion(eid: uuid.UUID, key: uuid.UUID, facts: Any) -> Json:
+    """An insertion as an Alyx would tell of it; the tables have of a chronic one no more than its id."""
+    model = _text(facts.get("model")) or None
+    return {"id": str(key), "session": str(eid), "name": facts["name"], "model": model, "serial": _text(facts.get("serial"))}
 
 
 def _listed(names: Any) -> list[str]:
