@@ -87,7 +87,7 @@ def add(database: Database, lab: str, **fields: str | None) -> Record:
     lab
         Name of the lab.
     fields
-        ``repository``, ``timezone`` and ``data_url``, where they are not to be the default.
+        ``repository``, ``timezone`` and ``data_url``, where they are not to be the default; the latter two change those of a known lab.
 
     Returns
     -------
@@ -95,6 +95,18 @@ def add(database: Database, lab: str, **fields: str | None) -> Record:
         The lab's server, with its token.
     """
     return database.add_lab_server(lab=lab, **{name: value for name, value in fields.items() if value is not None})
+
+
+def check_root(root: Path | str, lab: str) -> None:
+    """Refuse a folder that cannot be a lab's, wherever it is.
+
+    Raises
+    ------
+    JoiningError
+        If it does not end in ``<lab>/Subjects``.
+    """
+    if Path(root).parts[-2:] != (lab, "Subjects"):
+        raise JoiningError(f"{root} does not end in {lab}/Subjects", "the last two folders are part of every session's path")
 
 
 def command(server: Record, centre: str, root: str | None = None) -> str:
@@ -130,8 +142,7 @@ def join(centre: str, lab: str, root: str | None = None, *, home: Path | str | N
     if not (token := os.environ.get("RANVIER_TOKEN")):
         raise JoiningError("RANVIER_TOKEN is not set", f"`ranvier labs add {lab}` at the centre prints the whole command")
     place = Path(root).expanduser().absolute() if root else folder / "data" / lab / "Subjects"
-    if place.parts[-2:] != (lab, "Subjects"):
-        raise JoiningError(f"{place} does not end in {lab}/Subjects", "the last two folders are part of every session's path")
+    check_root(place, lab)
     server = _ask_to_join(centre, lab, token)
     _write_secrets(folder, token=token, prefect_auth=server["prefect_auth"])
     fields = {

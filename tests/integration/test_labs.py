@@ -57,6 +57,21 @@ def test_adding_a_lab_again_gives_the_same(administrator: Database) -> None:
     ]
 
 
+def test_a_known_lab_takes_another_time_zone_and_no_other_one_is_taken(administrator: Database) -> None:
+    labs.add(administrator, "zonedlab", timezone="Europe/London")
+    assert labs.add(administrator, "zonedlab", timezone="America/New_York")["timezone"] == "America/New_York"
+    assert labs.add(administrator, "zonedlab")["timezone"] == "America/New_York"
+    for lab in ("zonedlab", "marslab"):
+        with pytest.raises(DatabaseRefused, match=r"Mars/Phobos is no time zone; give one as Europe/London") as refused:
+            labs.add(administrator, lab, timezone="Mars/Phobos")
+        assert refused.value.status == 400
+    named = {each["name"]: each["timezone"] for each in administrator.labs()}
+    assert (named["zonedlab"], "marslab" in named) == ("America/New_York", False)
+    for zone in ("Europe", "../UTC", "a\nb"):
+        with pytest.raises(DatabaseRefused, match="no time zone"):
+            labs.add(administrator, "zonedlab", timezone=zone)
+
+
 def test_a_name_that_is_no_folder_is_refused(administrator: Database) -> None:
     with pytest.raises(DatabaseRefused, match="letters, digits and _ only"):
         labs.add(administrator, "two words")
@@ -149,6 +164,10 @@ def test_the_command_line_adds_and_lists_labs(live_database: Any, tmp_path: Path
     refused = ranvier("labs", "add", "morelab", RANVIER_TOKEN=token)
     assert refused.returncode == 1
     assert "only staff may add a lab" in refused.stderr
+    elsewhere = ranvier("labs", "add", "morelab", "--root", "/mnt/data/typedlab/Subjects")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "/mnt/data/typedlab/Subjects does not end in morelab/Subjects" in elsewhere.stderr
+    assert "morelab" not in ranvier("labs", RANVIER_TOKEN=token).stdout
     wrong = ranvier("labs", "add", "morelab", RANVIER_ADMIN_PASSWORD="wrong")
     assert "does not let admin in (400)" in wrong.stderr
     assert load(tmp_path).lab.name == "testlab"
