@@ -151,6 +151,14 @@ def test_what_is_for_the_first_start_is_refused_later(tmp_path: Path) -> None:
     assert f"{tmp_path}/config.toml is there already" in done.stderr
 
 
+def test_nothing_is_simulated_into_a_centre(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[machine]\nrole = "centre"\n')
+    done = ranvier("simulate", "--seconds", "1", "--channels", "4", home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tmp_path} is the home of a centre, which keeps no data" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
 def test_a_path_that_is_no_session_is_refused_with_an_example(tmp_path: Path) -> None:
     done = ranvier("plan", str(tmp_path), home=tmp_path)
     assert done.returncode == 1
