@@ -15,6 +15,7 @@ Everything lives in one folder, the *home* (``$RANVIER_HOME``, else ``~/.ranvier
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from pathlib import Path
@@ -48,7 +49,7 @@ role = "centre"
 address = "{address}"   # by which the lab servers and people reach it
 
 [ports]
-host = "0.0.0.0"
+host = "{host}"
 
 # [database]
 # engine = "postgresql://user:password@host/name"
@@ -454,8 +455,19 @@ def initialise(home: Path | str | None = None, *, lab: str = "lab", unknown_subj
 
 
 def initialise_centre(home: Path | str | None = None, *, address: str) -> Settings:
-    """The same for a centre, which other machines reach by `address`."""
-    return begin(home, {"machine": {"role": "centre", "address": address}}, CENTRE_CONFIG.format(address=address))
+    """The same for a centre, which other machines reach by `address`; where that is a loopback address, none does, and it listens there."""
+    host = _loopback(address) or EVERY_ADDRESS[0]
+    content = {"machine": {"role": "centre", "address": address}, "ports": {"host": host}}
+    return begin(home, content, CENTRE_CONFIG.format(address=address, host=host))
+
+
+def _loopback(address: str) -> str:
+    """The IPv4 address by which a machine reaches only itself, where `address` is such a one; else empty."""
+    try:
+        given = ipaddress.ip_address("127.0.0.1" if address == "localhost" else address.strip("[]"))
+    except ValueError:
+        return ""
+    return (str(given) if given.version == 4 else "127.0.0.1") if given.is_loopback else ""
 
 
 def begin(home: Path | str | None, content: dict[str, Any], written: str) -> Settings:

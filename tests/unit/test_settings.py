@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ranvier.services import environment
-from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, load
+from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, initialise_centre, load
 
 
 def test_a_home_without_a_file_has_the_defaults(tmp_path: Path) -> None:
@@ -117,3 +117,14 @@ def test_others_reach_a_machine_by_its_address_and_its_own_services_by_loopback(
     assert settings.database_url == "http://centre.example.org:8000"
     assert settings.prefect_api_url == "http://centre.example.org:4200/api"
     assert settings.cluster_address == "tcp://127.0.0.1:8786"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("127.0.0.9", "127.0.0.9"), ("localhost", "127.0.0.1"), ("::1", "127.0.0.1"), ("[::1]", "127.0.0.1"),
+     ("centre.example.org", "0.0.0.0"), ("192.0.2.7", "0.0.0.0")],
+)  # fmt: skip
+def test_a_centre_that_only_its_own_machine_is_to_reach_listens_to_no_other(tmp_path: Path, address: str, host: str) -> None:
+    made = initialise_centre(tmp_path, address=address)
+    assert (made.machine.role, made.machine.address, made.ports.host) == ("centre", address, host)
+    assert load(tmp_path) == made
