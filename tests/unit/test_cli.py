@@ -151,6 +151,18 @@ def test_what_is_for_the_first_start_is_refused_later(tmp_path: Path) -> None:
     assert f"{tmp_path}/config.toml is there already" in done.stderr
 
 
+def test_what_is_for_an_administrator_is_not_for_a_labs_server(tmp_path: Path, free_port: int) -> None:
+    centre = f"http://127.0.0.1:{free_port}"
+    written = f'[machine]\nrole = "lab"\n[database]\nurl = "{centre}"\n[prefect]\napi_url = "{centre}/api"\n'
+    (tmp_path / "config.toml").write_text(written)
+    for command in (("labs", "add", "lab_b"), ("tokens", "list"), ("tokens", "new", "a script"), ("tokens", "revoke", "1")):
+        done = ranvier(*command, home=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{tmp_path} is the home of a lab's server, and this is for an administrator of {centre}" in done.stderr
+        assert "run it at the centre, or set RANVIER_TOKEN to an administrator's token" in done.stderr
+    assert "does not answer" in ranvier("tokens", "list", home=tmp_path, RANVIER_TOKEN="0" * 40).stderr
+
+
 def test_nothing_is_simulated_into_a_centre(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[machine]\nrole = "centre"\n')
     done = ranvier("simulate", "--seconds", "1", "--channels", "4", home=tmp_path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
-from ranvier.client.connection import Connection, Record
+from ranvier.client.connection import Connection, DatabaseRefused, Record
 from ranvier.session import Session
 
 _LAST_DAY = "2100-01-01"
@@ -74,8 +76,19 @@ class Sessions(Connection):
         return self._post("/tokens", fields)
 
     def revoke_token(self, token_id: str) -> None:
-        """Revoke a token with a name."""
-        self._call("delete", f"/tokens/{token_id}")
+        """Revoke a token with a name.
+
+        Raises
+        ------
+        DatabaseRefused
+            With status 404 when there is none of that id, or none that whoever signed in looks after.
+        """
+        try:
+            self._call("delete", f"/tokens/{quote(token_id, safe='')}")
+        except DatabaseRefused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise DatabaseRefused(404, f"the database at {self.url} has no token {token_id}", "`ranvier tokens list` shows them") from None
 
     def add_lab_server(self, **fields: Any) -> Record:
         """A lab with its server, made where it is not there yet; for staff."""
