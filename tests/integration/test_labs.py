@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_only_staff_may_add_a_lab_and_only_its_own_server_may_speak_for_it(live_
 
 
 def test_a_machine_becomes_a_lab_s_server_once(administrator: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANVIER_PORTS_DASK", "18786")
     settings = joined(administrator, "joinedlab", tmp_path, monkeypatch)
     assert (settings.machine.role, settings.lab.name, settings.repository) == ("lab", "joinedlab", "joinedlab_server")
     assert settings.database_url == administrator.url
@@ -97,6 +99,8 @@ def test_a_machine_becomes_a_lab_s_server_once(administrator: Database, tmp_path
     token = settings.home / "secrets" / "token"
     assert token.stat().st_mode & 0o777 == 0o600
     assert token.read_text() == labs.add(administrator, "joinedlab")["token"]
+    assert (settings.ports.dask, tomllib.loads((settings.home / "config.toml").read_text())["ports"]["dask"]) == (18786, 18786)
+    monkeypatch.delenv("RANVIER_PORTS_DASK")
     again = labs.join(f"{administrator.url}/", "joinedlab", home=settings.home)
     assert again == settings
     with pytest.raises(JoiningError, match=r"is the server of joinedlab .*another home"):
