@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ranvier.client.connection import Connection, DatabaseRefused, Record
-from ranvier.session import Session
+from ranvier.session import NOTHING_APPLIES, Session
 
 _LAST_DAY = "2100-01-01"
 
@@ -35,6 +35,18 @@ class Sessions(Connection):
     def create_session(self, record: Record) -> Record:
         """Create a session; see Alyx's ``POST /sessions``."""
         return self._post("/sessions", record)
+
+    def note_nothing_applies(self, record: Record) -> None:
+        """Note of a session that no task applies to it, as it has no task's row that could tell how it stands.
+
+        Parameters
+        ----------
+        record
+            The session in full.
+        """
+        known = record["json"] or {}
+        if not known.get(NOTHING_APPLIES):
+            self._call("patch", f"/sessions/{record['id']}", {"json": {**known, NOTHING_APPLIES: True}})
 
     def subject(self, nickname: str) -> Record | None:
         """A subject, None where it is not known."""
