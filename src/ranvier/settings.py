@@ -522,7 +522,7 @@ def otherwise(settings: Settings, asked: dict[str, Any]) -> str:
     asked
         Values by name, such as ``lab.name``.
     """
-    found = {name: functools.reduce(getattr, name.split("."), settings) for name in asked}
+    found: dict[str, Any] = {name: functools.reduce(getattr, name.split("."), settings) for name in asked}
     differing = (name for name, value in found.items() if value != asked[name])
     return ", ".join(f"{name} is {_as_toml(found[name])} and not {_as_toml(asked[name])}" for name in differing)
 
