@@ -129,6 +129,8 @@ def _prepare(folder: Session, record: Record, settings: Settings, database: Data
         get_run_logger().info("handed in for attempt %d at %s: %s", report.number, report.instance, report.verdict["status"])
     plan, rows = _planned(folder, record["id"], settings, database, flow_run, request)
     by_name = {str(row["name"]): row for row in rows}
+    if not plan.instances:
+        database.note_nothing_applies(record)
     return SessionRun(plan, by_name, database, Cluster(settings), settings, record["id"], flow_run)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shlex
 import time
@@ -17,35 +16,33 @@ from ranvier import prefect_api
 from ranvier.client import Database, DatabaseRefused, Record
 from ranvier.errors import RanvierError
 from ranvier.ports import port_near
-from ranvier.settings import Settings, home_folder, load
+from ranvier.settings import Settings, begin, home_folder, load, otherwise
 
 #: Prefect's worker counts as polling when it has done so within so many seconds; Prefect itself waits as long.
 POLLING_S = 90.0
 _CONFIG = """\
-# Settings of the server of {lab}; `ranvier doctor` checks them. A setting that is not here has the default shown in docs/settings.md.
+# Settings of the server of {lab[name]}; `ranvier doctor` checks them. A setting that is not here has the default shown in docs/settings.md.
 
 [machine]
 role = "lab"
 
 [lab]
-name = {lab}
-root = {root}
-repository = {repository}
-timezone = {timezone}
+name = {lab[name]}
+root = {lab[root]}
+repository = {lab[repository]}
+timezone = {lab[timezone]}
 
 [registration]
-unknown_subject = {unknown_subject}   # "refuse", or "create" the subject when a session brings an unknown one
+unknown_subject = {registration[unknown_subject]}   # "refuse", or "create" the subject when a session brings an unknown one
 
-[ports]
-dask = {dask}
-dask_dashboard = {dask_dashboard}
+{ports}
 
 [database]
-url = {url}
-username = {username}
+url = {database[url]}
+username = {database[username]}
 
 [prefect]
-api_url = {prefect_api_url}
+api_url = {prefect[api_url]}
 """
 
 
@@ -87,7 +84,7 @@ def add(database: Database, lab: str, **fields: str | None) -> Record:
     lab
         Name of the lab.
     fields
-        ``repository``, ``timezone`` and ``data_url``, where they are not to be the default.
+        ``repository``, ``timezone`` and ``data_url``, where they are not to be the default; the latter two change those of a known lab.
 
     Returns
     -------
@@ -95,6 +92,18 @@ def add(database: Database, lab: str, **fields: str | None) -> Record:
         The lab's server, with its token.
     """
     return database.add_lab_server(lab=lab, **{name: value for name, value in fields.items() if value is not None})
+
+
+def check_root(root: Path | str, lab: str) -> None:
+    """Refuse a folder that cannot be a lab's, wherever it is.
+
+    Raises
+    ------
+    JoiningError
+        If it does not end in ``<lab>/Subjects``.
+    """
+    if Path(root).parts[-2:] != (lab, "Subjects"):
+        raise JoiningError(f"{root} does not end in {lab}/Subjects", "the last two folders are part of every session's path")
 
 
 def command(server: Record, centre: str, root: str | None = None) -> str:
@@ -130,22 +139,26 @@ def join(centre: str, lab: str, root: str | None = None, *, home: Path | str | N
     if not (token := os.environ.get("RANVIER_TOKEN")):
         raise JoiningError("RANVIER_TOKEN is not set", f"`ranvier labs add {lab}` at the centre prints the whole command")
     place = Path(root).expanduser().absolute() if root else folder / "data" / lab / "Subjects"
-    if place.parts[-2:] != (lab, "Subjects"):
-        raise JoiningError(f"{place} does not end in {lab}/Subjects", "the last two folders are part of every session's path")
+    check_root(place, lab)
     server = _ask_to_join(centre, lab, token)
     _write_secrets(folder, token=token, prefect_auth=server["prefect_auth"])
-    fields = {
-        **{name: server[name] for name in ("lab", "repository", "timezone", "username", "prefect_api_url")},
-        **{"root": str(place), "unknown_subject": unknown_subject, "url": centre.rstrip("/")},
-        **{name: port_near(default) for name, default in (("dask", 8786), ("dask_dashboard", 8787))},
+    content = {
+        "machine": {"role": "lab"},
+        "lab": {"name": lab, "root": str(place), **{name: server[name] for name in ("repository", "timezone")}},
+        "registration": {"unknown_subject": unknown_subject},
+        "ports": {name: port_near(default) for name, default in (("dask", 8786), ("dask_dashboard", 8787))},
+        "database": {"url": centre.rstrip("/"), "username": server["username"]},
+        "prefect": {"api_url": server["prefect_api_url"]},
     }
-    # a JSON string is a TOML string too
-    (folder / "config.toml").write_text(_CONFIG.format(**{name: json.dumps(value, ensure_ascii=False) for name, value in fields.items()}))
-    return load(folder)
+    return begin(folder, content, _CONFIG)
 
 
 def _joined_before(here: Settings, centre: str, lab: str, root: str | None) -> Settings:
     asked = (centre.rstrip("/"), lab, Path(root).expanduser().absolute() if root else here.lab_root)
+    if here.machine.role != "lab":
+        differs = otherwise(here, {"machine.role": "lab", "lab.name": lab, "database.url": asked[0]})
+        hint = "move it away, as joining writes it anew (with the ports of RANVIER_PORTS_... variables), or use another home"
+        raise JoiningError(f"{here.home / 'config.toml'} is there already and says otherwise: {differs}", hint)
     if asked != (here.database_url, here.lab.name, here.lab_root):
         written = f"the server of {here.lab.name} with its centre at {here.database_url} and its data in {here.lab_root}"
         raise JoiningError(f"{here.home} is {written}", "use another home (ranvier --home FOLDER up ...), or change its config.toml")

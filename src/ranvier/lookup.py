@@ -114,6 +114,11 @@ def plan_of(text: str, settings: Settings, tasks: Collection[str] | None = None,
         Of this machine.
     tasks, force
         What is asked for; see `ranvier.plan.Request`.
+
+    Raises
+    ------
+    SessionNotFound
+        If it has no folder here.
     """
     rows: list[dict[str, Any]] = []
     problems = [str(problem) for problem in registry().problems]
@@ -123,11 +128,15 @@ def plan_of(text: str, settings: Settings, tasks: Collection[str] | None = None,
         session, rows = folder_on_disk(record, settings), database.tasks(_eid(record))
     except (SettingsError, DatabaseUnreachable) as error:
         session = folder_of(text, settings)
+        if not session.path.is_dir():
+            raise SessionNotFound(f"{session.path} is not on this machine, and {error.message}", error.hint) from None
         problems.append(f"planned without the database, as if nothing had ever run: {error.message}")
     except SessionNotFound as error:
         if _is_id(text):
             raise
         session = folder_of(text, settings)
+        if not session.path.is_dir():
+            raise
         problems.append(error.message)
     plan = plan_session(session, registry().values(), settings, rows, Request(tasks, force))
     plan.problems += problems

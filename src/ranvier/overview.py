@@ -9,7 +9,7 @@ from typing import Any
 
 from ranvier.client import Database
 from ranvier.lookup import SessionNotFound, folder_on_disk
-from ranvier.session import reference_of
+from ranvier.session import NOTHING_APPLIES, reference_of
 from ranvier.settings import Settings
 from ranvier.states import GOOD_ENOUGH, Status
 
@@ -76,7 +76,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
     rows = sorted(database.tasks(eid), key=lambda row: (row["level"], row["name"]))
     qc, extended = record.get("qc") or "NOT_SET", record.get("extended_qc") or {}
     datasets = list(database.datasets(eid))
-    good, sentence = verdict(rows, qc)
+    good, sentence = verdict(rows, qc, record.get("json"))
     return Overview(
         eid=eid,
         reference=reference_of(record),
@@ -95,7 +95,7 @@ def overview(record: dict[str, Any], database: Database, settings: Settings) -> 
     )
 
 
-def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
+def verdict(rows: list[dict[str, Any]], qc: str, noted: dict[str, Any] | None = None) -> tuple[bool | None, str]:
     """Whether a session is done and good, and the sentence that says so.
 
     Parameters
@@ -104,8 +104,12 @@ def verdict(rows: list[dict[str, Any]], qc: str) -> tuple[bool | None, str]:
         Its task rows.
     qc
         Its quality outcome.
+    noted
+        Its `json`, where a flow run notes that no task applies.
     """
     statuses = [Status.parse(row["status"]) for row in rows]
+    if not statuses and (noted or {}).get(NOTHING_APPLIES):
+        return True, "Nothing to do: no task applies to it; `ranvier plan` says why."
     if not statuses:
         return None, "Nothing has been planned for it yet."
     counts = Counter(statuses)

@@ -15,6 +15,9 @@ Everything lives in one folder, the *home* (``$RANVIER_HOME``, else ``~/.ranvier
 
 from __future__ import annotations
 
+import functools
+import ipaddress
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -24,17 +27,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ranvier.errors import RanvierError
 
+#: What `begin` fills in: its content, section by section, and all of ``[ports]``.
 DEFAULT_CONFIG = """\
 # Settings of this machine; `ranvier doctor` checks them. A setting that is not here has the default shown in docs/settings.md.
 
 [lab]
-name = "{lab}"
+name = {lab[name]}
 
 [registration]
-unknown_subject = "{unknown_subject}"   # "refuse", or "create" the subject when a session brings an unknown one
+unknown_subject = {registration[unknown_subject]}   # "refuse", or "create" the subject when a session brings an unknown one
 
-# [ports]
-# database = 8100   # where `ranvier up` says that 8000 is taken
+{ports}
 
 # [tasks.spike_sorting]
 # parameters = {{ sorter = "spykingcircus2" }}
@@ -45,14 +48,16 @@ CENTRE_CONFIG = """\
 
 [machine]
 role = "centre"
-address = "{address}"   # by which the lab servers and people reach it
+address = {machine[address]}   # by which the lab servers and people reach it
 
-[ports]
-host = "0.0.0.0"
+{ports}
 
 # [database]
 # engine = "postgresql://user:password@host/name"
 """
+_NO_PORTS = """\
+# [ports]
+# database = 8100   # where `ranvier up` says that 8000 is taken"""
 
 
 #: Addresses to listen on that stand for all of a machine's own.
@@ -450,16 +455,38 @@ def initialise(home: Path | str | None = None, *, lab: str = "lab", unknown_subj
         If it is not valid or cannot be written. Nothing that is not valid is written.
     """
     content = {"lab": {"name": lab}, "registration": {"unknown_subject": unknown_subject}}
-    return begin(home, content, DEFAULT_CONFIG.format(lab=lab, unknown_subject=unknown_subject))
+    return begin(home, content, DEFAULT_CONFIG)
 
 
 def initialise_centre(home: Path | str | None = None, *, address: str) -> Settings:
-    """The same for a centre, which other machines reach by `address`."""
-    return begin(home, {"machine": {"role": "centre", "address": address}}, CENTRE_CONFIG.format(address=address))
+    """The same for a centre, which other machines reach by `address`; where that is a loopback address, none does, and it listens there."""
+    host = _loopback(address) or EVERY_ADDRESS[0]
+    content = {"machine": {"role": "centre", "address": address}, "ports": {"host": host}}
+    return begin(home, content, CENTRE_CONFIG)
 
 
-def begin(home: Path | str | None, content: dict[str, Any], written: str) -> Settings:
-    """Read the settings, writing ``config.toml`` first where there is none: as `written`, once its `content` is known to be valid.
+def _loopback(address: str) -> str:
+    """The IPv4 address by which a machine reaches only itself, where `address` is such a one; else empty."""
+    try:
+        given = ipaddress.ip_address("127.0.0.1" if address == "localhost" else address.strip("[]"))
+    except ValueError:
+        return ""
+    return (str(given) if given.version == 4 else "127.0.0.1") if given.is_loopback else ""
+
+
+def begin(home: Path | str | None, content: dict[str, Any], template: str) -> Settings:
+    """Read the settings, writing ``config.toml`` first where there is none, once its content is known to be valid.
+
+    Ports that the environment gives are written, too, as later commands may be without its variables.
+
+    Parameters
+    ----------
+    home
+        The home folder; see `home_folder`.
+    content
+        Settings, section by section.
+    template
+        The file, with their places.
 
     Raises
     ------
@@ -471,9 +498,34 @@ def begin(home: Path | str | None, content: dict[str, Any], written: str) -> Set
     _read(path)
     try:
         if not path.exists():
-            _checked(folder, f"{path} is not written", _with_environment(content))
+            checked = _checked(folder, f"{path} is not written", _with_environment(content))
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(written)
+            path.write_text(_filled(template, {**content, "ports": checked.ports.model_dump(exclude_unset=True)}))
     except OSError as error:
         raise SettingsError(f"{error.filename or path}: {error.strerror}", _ANOTHER_HOME) from None
     return load(folder)
+
+
+def _filled(template: str, content: dict[str, Any]) -> str:
+    told = {section: {name: _as_toml(value) for name, value in each.items()} for section, each in content.items()}
+    ports = "\n".join(["[ports]", *(f"{name} = {value}" for name, value in told.pop("ports").items())])
+    return template.format(**told, ports=ports if content["ports"] else _NO_PORTS)
+
+
+def otherwise(settings: Settings, asked: dict[str, Any]) -> str:
+    """What a home's settings say otherwise than asked, in words; empty where they do not.
+
+    Parameters
+    ----------
+    settings
+        Of the home.
+    asked
+        Values by name, such as ``lab.name``.
+    """
+    found: dict[str, Any] = {name: functools.reduce(getattr, name.split("."), settings) for name in asked}
+    differing = (name for name, value in found.items() if value != asked[name])
+    return ", ".join(f"{name} is {_as_toml(found[name])} and not {_as_toml(asked[name])}" for name in differing)
+
+
+def _as_toml(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string too

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from unittest import mock
 
 import pytest
 from rich.console import Console
@@ -16,6 +18,7 @@ from typer.testing import CliRunner, Result
 from ranvier.cli import app, screen
 from ranvier.client import Database, DatabaseRefused
 from ranvier.lookup import SessionNotFound
+from ranvier.plugins import UnknownTask
 from ranvier.registration import register
 from ranvier.session import Session
 from ranvier.settings import Settings
@@ -244,11 +247,17 @@ def test_the_doctor_signs_in_and_knows_the_endpoints(command: Command) -> None:
     assert findings["prefect-server"]["detail"] == "does not run"
 
 
-def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_home: Settings) -> None:
-    with pytest.raises(
-        Exception, match=r"has no session nobody/2026-01-15/001 \(there is no such folder here either; `ranvier status` lists"
+def test_an_unknown_session_says_how_to_register_it(command: Command, ranvier_home: Settings, free_port: int) -> None:
+    for name in ("status", "run", "plan"):
+        with pytest.raises(
+            Exception, match=r"has no session nobody/2026-01-15/001 \(there is no such folder here either; `ranvier status` lists"
+        ):
+            command(name, "nobody/2026-01-15/001")
+    with (
+        mock.patch.dict(os.environ, RANVIER_DATABASE_URL=f"http://127.0.0.1:{free_port}"),
+        pytest.raises(SessionNotFound, match=r"nobody/2026-01-15/001 is not on this machine, and the database at .* does not answer"),
     ):
-        command("status", "nobody/2026-01-15/001")
+        command("plan", "nobody/2026-01-15/001")
     (ranvier_home.lab_root / "nobody" / "2026-01-15" / "001").mkdir(parents=True)
     with pytest.raises(
         Exception, match=r"has no session nobody/2026-01-15/001 \(`ranvier register .*nobody/2026-01-15/001` registers it\)"
@@ -278,6 +287,18 @@ def test_a_token_that_the_database_does_not_know_is_named_with_its_mend(
             command("labs")
     finally:
         (ranvier_home.home / "secrets" / "token").write_text(kept)
+
+
+def test_failures_of_what_is_not_there_are_refused(command: Command, done: Session, ranvier_database: Database) -> None:
+    assert "No failures since" in command("failures", "--lab", "testlab", "--task", "raw_registration", "--since", "2099-01-01").stdout
+    with pytest.raises(DatabaseRefused, match=r"'nolab' is not in the database"):
+        command("failures", "--lab", "nolab")
+    with pytest.raises(UnknownTask, match=r"no task is called 'nosuch'; known: .*raw_registration"):
+        command("failures", "--task", "nosuch")
+    found = ranvier_database.find_session(done)
+    assert found is not None
+    ranvier_database.save_plan(found["id"], [{"name": "lick[left]", "executable": "lick_of_another_lab"}])
+    assert "No failures since" in command("failures", "--task", "lick_of_another_lab").stdout, "a task that is not installed here"
 
 
 def test_an_id_of_no_session_is_said_to_be_none(command: Command) -> None:

@@ -65,8 +65,9 @@ def test_one_is_made_listed_and_revoked(live_database: Any, tokens: Tokens, subj
     assert "is revoked" in tokens("revoke", row["id"]).stderr
     assert ask(live_database, token, "GET", "/me") == 403
     assert row["id"] not in tokens("list").stdout
-    with pytest.raises(RanvierError):
-        tokens("revoke", row["id"])
+    for gone in (row["id"], "99999", "a/b"):
+        with pytest.raises(RanvierError, match=rf"has no token {gone} \(`ranvier tokens list` shows them\)"):
+            tokens("revoke", gone)
 
 
 @pytest.mark.parametrize(

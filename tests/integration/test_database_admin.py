@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from ranvier.session import NOTHING_APPLIES
+
 
 @pytest.fixture(scope="module")
 def browser(rest: Any) -> Any:
@@ -62,6 +64,15 @@ def test_the_page_of_a_subject_shows_weight_and_water(browser: Any, mouse: str) 
     from ranvier.database.people.models import User
 
     browser.force_login(User.objects.get(username="admin"))
+
+
+def test_the_page_of_a_session_tells_that_nothing_is_to_come(live_database: Any, browser: Any, mouse: str) -> None:
+    asked = {"subject": "ADMIN_001", "start_time": "2026-11-20T10:00:00", "number": 1}
+    eid = live_database.make("/sessions", asked)["id"]
+    page = f"/admin/actions/session/{eid}/change/"
+    assert "No tasks yet: they are planned when" in browser.get(page).content.decode()
+    live_database.request("PATCH", f"/sessions/{eid}", {"json": {NOTHING_APPLIES: True}})
+    assert "No task applies to this session." in browser.get(page).content.decode()
 
 
 def test_a_litter_is_weaned_from_its_page(browser: Any, mouse: str) -> None:

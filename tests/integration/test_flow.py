@@ -23,7 +23,7 @@ from support import free_ports, waiter
 
 from ranvier import settings as settings_module
 from ranvier.client import Database
-from ranvier.session import READY_FLAG
+from ranvier.session import NOTHING_APPLIES, READY_FLAG
 from ranvier.settings import Settings
 from ranvier.supervisor import read_state, running
 
@@ -195,6 +195,18 @@ def test_a_copied_session_is_preprocessed_and_one_failure_stays_small(lab, half_
     }
     assert half_broken["state"]["name"] == "Failed"
     assert half_broken["state"]["message"] == "1 of 7 failed: mark[probe01]: ValueError: the note says broken; 4 held; 2 complete"
+
+
+def test_a_session_to_which_no_task_applies_is_done(lab) -> None:
+    folder = lab.settings.lab_root / "bare" / DAY / "001"
+    folder.mkdir(parents=True)
+    (folder / READY_FLAG).touch()
+    (run,) = lab.ended("bare")
+    assert (run["state"]["name"], run["state"]["message"]) == ("Completed", "no task applies to this session")
+    assert (lab.rows("bare"), lab.database.session(lab.eid("bare"))["json"].keys()) == ({}, {"ready", NOTHING_APPLIES})
+    told = lab.ranvier("status", f"bare/{DAY}/001", "--json")
+    assert (told["good"], told["verdict"]) == (True, "Nothing to do: no task applies to it; `ranvier plan` says why.")
+    assert told["verdict"] in next(line for line in lab.ranvier("status").splitlines() if line.startswith("bare/"))
 
 
 def test_a_held_task_says_which_parent_and_why(lab, half_broken) -> None:

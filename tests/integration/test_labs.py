@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_adding_a_lab_again_gives_the_same(administrator: Database) -> None:
     ]
 
 
+def test_a_known_lab_takes_another_time_zone_and_no_other_one_is_taken(administrator: Database) -> None:
+    labs.add(administrator, "zonedlab", timezone="Europe/London")
+    assert labs.add(administrator, "zonedlab", timezone="America/New_York")["timezone"] == "America/New_York"
+    assert labs.add(administrator, "zonedlab")["timezone"] == "America/New_York"
+    for lab in ("zonedlab", "marslab"):
+        with pytest.raises(DatabaseRefused, match=r"Mars/Phobos is no time zone; give one as Europe/London") as refused:
+            labs.add(administrator, lab, timezone="Mars/Phobos")
+        assert refused.value.status == 400
+    named = {each["name"]: each["timezone"] for each in administrator.labs()}
+    assert (named["zonedlab"], "marslab" in named) == ("America/New_York", False)
+    for zone in ("Europe", "../UTC", "a\nb"):
+        with pytest.raises(DatabaseRefused, match="no time zone"):
+            labs.add(administrator, "zonedlab", timezone=zone)
+
+
 def test_a_name_that_is_no_folder_is_refused(administrator: Database) -> None:
     with pytest.raises(DatabaseRefused, match="letters, digits and _ only"):
         labs.add(administrator, "two words")
@@ -75,6 +91,7 @@ def test_only_staff_may_add_a_lab_and_only_its_own_server_may_speak_for_it(live_
 
 
 def test_a_machine_becomes_a_lab_s_server_once(administrator: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANVIER_PORTS_DASK", "18786")
     settings = joined(administrator, "joinedlab", tmp_path, monkeypatch)
     assert (settings.machine.role, settings.lab.name, settings.repository) == ("lab", "joinedlab", "joinedlab_server")
     assert settings.database_url == administrator.url
@@ -82,6 +99,8 @@ def test_a_machine_becomes_a_lab_s_server_once(administrator: Database, tmp_path
     token = settings.home / "secrets" / "token"
     assert token.stat().st_mode & 0o777 == 0o600
     assert token.read_text() == labs.add(administrator, "joinedlab")["token"]
+    assert (settings.ports.dask, tomllib.loads((settings.home / "config.toml").read_text())["ports"]["dask"]) == (18786, 18786)
+    monkeypatch.delenv("RANVIER_PORTS_DASK")
     again = labs.join(f"{administrator.url}/", "joinedlab", home=settings.home)
     assert again == settings
     with pytest.raises(JoiningError, match=r"is the server of joinedlab .*another home"):
@@ -149,6 +168,10 @@ def test_the_command_line_adds_and_lists_labs(live_database: Any, tmp_path: Path
     refused = ranvier("labs", "add", "morelab", RANVIER_TOKEN=token)
     assert refused.returncode == 1
     assert "only staff may add a lab" in refused.stderr
+    elsewhere = ranvier("labs", "add", "morelab", "--root", "/mnt/data/typedlab/Subjects")
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert "/mnt/data/typedlab/Subjects does not end in morelab/Subjects" in elsewhere.stderr
+    assert "morelab" not in ranvier("labs", RANVIER_TOKEN=token).stdout
     wrong = ranvier("labs", "add", "morelab", RANVIER_ADMIN_PASSWORD="wrong")
     assert "does not let admin in (400)" in wrong.stderr
     assert load(tmp_path).lab.name == "testlab"

@@ -34,6 +34,11 @@ def ranvier(*arguments: str, home: Path, **environment: str) -> subprocess.Compl
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+def unboxed(text: str) -> str:
+    """What a box says, in one line."""
+    return " ".join(text.replace("│", " ").split())
+
+
 def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> None:
     code = "import sys; from ranvier.cli import app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -148,7 +153,38 @@ def test_what_is_for_the_first_start_is_refused_later(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[lab]\nname = 'cortexlab'\n")
     done = ranvier("up", "--lab", "another", home=tmp_path)
     assert done.returncode == 2
-    assert f"{tmp_path}/config.toml is there already" in done.stderr
+    assert f'{tmp_path}/config.toml is there already and says otherwise: lab.name is "cortexlab" and not "another"' in unboxed(done.stderr)
+
+
+def test_a_file_of_ports_alone_is_said_to_make_no_centre_and_no_labs_server(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[ports]\ndatabase = 8100\n")
+    done = ranvier("up", "--centre-at", "127.0.0.1", home=tmp_path)
+    assert done.returncode == 2
+    assert 'machine.role is "all" and not "centre", machine.address is "" and not "127.0.0.1"' in unboxed(done.stderr)
+    done = ranvier("up", "--centre", "http://127.0.0.1:8000", "--lab", "lab_a", home=tmp_path, RANVIER_TOKEN="0" * 40)
+    assert done.returncode == 1
+    assert f'{tmp_path}/config.toml is there already and says otherwise: machine.role is "all" and not "lab"' in done.stderr
+    assert 'lab.name is "lab" and not "lab_a", database.url is "" and not "http://127.0.0.1:8000"' in done.stderr
+
+
+def test_what_is_for_an_administrator_is_not_for_a_labs_server(tmp_path: Path, free_port: int) -> None:
+    centre = f"http://127.0.0.1:{free_port}"
+    written = f'[machine]\nrole = "lab"\n[database]\nurl = "{centre}"\n[prefect]\napi_url = "{centre}/api"\n'
+    (tmp_path / "config.toml").write_text(written)
+    for command in (("labs", "add", "lab_b"), ("tokens", "list"), ("tokens", "new", "a script"), ("tokens", "revoke", "1")):
+        done = ranvier(*command, home=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{tmp_path} is the home of a lab's server, and this is for an administrator of {centre}" in done.stderr
+        assert "run it at the centre, or set RANVIER_TOKEN to an administrator's token" in done.stderr
+    assert "does not answer" in ranvier("tokens", "list", home=tmp_path, RANVIER_TOKEN="0" * 40).stderr
+
+
+def test_nothing_is_simulated_into_a_centre(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[machine]\nrole = "centre"\n')
+    done = ranvier("simulate", "--seconds", "1", "--channels", "4", home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tmp_path} is the home of a centre, which keeps no data" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
 
 def test_a_path_that_is_no_session_is_refused_with_an_example(tmp_path: Path) -> None:

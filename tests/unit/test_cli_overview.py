@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ranvier.overview import verdict
+from ranvier.session import NOTHING_APPLIES
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,10 @@ from ranvier.overview import verdict
 )
 def test_the_verdict(statuses: str, qc: str, good: bool | None, sentence: str) -> None:
     assert verdict([{"name": f"task{index}", "status": status} for index, status in enumerate(statuses.split())], qc) == (good, sentence)
+
+
+def test_a_session_to_which_no_task_applies_is_not_waited_for() -> None:
+    noted = {"ready": "2026-11-20", NOTHING_APPLIES: True}
+    assert verdict([], "NOT_SET", noted) == (True, "Nothing to do: no task applies to it; `ranvier plan` says why.")
+    assert verdict([{"name": "lick", "status": "Waiting"}], "NOT_SET", noted)[0] is None, "by now one does"
+    assert verdict([], "NOT_SET", {"ready": "2026-11-20"})[0] is None

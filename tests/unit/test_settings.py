@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from ranvier.services import environment
-from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, load
+from ranvier.settings import Settings, SettingsError, TaskSettings, home_folder, initialise, initialise_centre, load
 
 
 def test_a_home_without_a_file_has_the_defaults(tmp_path: Path) -> None:
@@ -77,6 +77,27 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
         load(tmp_path)
 
 
+@pytest.mark.parametrize("centre", [False, True])
+def test_the_first_start_writes_the_ports_that_the_environment_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, centre: bool) -> None:
+    def first(home: Path) -> Settings:
+        return initialise_centre(home, address="127.0.0.1") if centre else initialise(home, lab="cortexlab")
+
+    monkeypatch.setenv("RANVIER_PORTS_DATABASE", "8100")
+    monkeypatch.setenv("RANVIER_PORTS_PREFECT", "4300")
+    made = first(tmp_path)
+    monkeypatch.delenv("RANVIER_PORTS_DATABASE")
+    monkeypatch.setenv("RANVIER_PORTS_PREFECT", "4400")
+    later = first(tmp_path)
+    assert (made.ports.database, later.ports.database, later.ports.dask) == (8100, 8100, 8786)
+    assert (made.ports.prefect, later.ports.prefect) == (4300, 4400), "the environment goes before what is written"
+    monkeypatch.delenv("RANVIER_PORTS_PREFECT")
+    assert load(tmp_path) == made
+    monkeypatch.setenv("RANVIER_PORTS_DATABASE", "none")
+    with pytest.raises(SettingsError, match=r"is not written: ports\.database"):
+        first(tmp_path / "another")
+    assert not (tmp_path / "another").exists()
+
+
 def test_prefect_asks_for_no_password_unless_the_secret_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANVIER_PREFECT_AUTH", raising=False)
     settings = load(tmp_path)
@@ -117,3 +138,14 @@ def test_others_reach_a_machine_by_its_address_and_its_own_services_by_loopback(
     assert settings.database_url == "http://centre.example.org:8000"
     assert settings.prefect_api_url == "http://centre.example.org:4200/api"
     assert settings.cluster_address == "tcp://127.0.0.1:8786"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("127.0.0.9", "127.0.0.9"), ("localhost", "127.0.0.1"), ("::1", "127.0.0.1"), ("[::1]", "127.0.0.1"),
+     ("centre.example.org", "0.0.0.0"), ("192.0.2.7", "0.0.0.0")],
+)  # fmt: skip
+def test_a_centre_that_only_its_own_machine_is_to_reach_listens_to_no_other(tmp_path: Path, address: str, host: str) -> None:
+    made = initialise_centre(tmp_path, address=address)
+    assert (made.machine.role, made.machine.address, made.ports.host) == ("centre", address, host)
+    assert load(tmp_path) == made

@@ -21,6 +21,7 @@ def failures(
     from ranvier import settings
     from ranvier.cli import screen
     from ranvier.client import Database
+    from ranvier.plugins import registry
 
     first = since or dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(days=30)
     database = Database.from_settings(settings.load(), patience_s=3.0)
@@ -28,6 +29,8 @@ def failures(
     if json:
         screen.print_json(found)
     elif not found:
+        if task and not database.has_task(task):
+            registry().get(task)  # which says that there is none
         screen.out.print(f"No failures since {first:%Y-%m-%d}.")
     for each in [] if json else found:
         _show(each)

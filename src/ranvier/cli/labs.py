@@ -35,15 +35,17 @@ def labs(context: typer.Context, json: Annotated[bool, typer.Option("--json", he
 def add(
     name: Annotated[str, typer.Argument(help="Name of the lab, as in session paths.")],
     root: Annotated[str | None, typer.Option(help="On the lab's server: folder of its data; must end in <lab>/Subjects.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="Time zone of the rigs, such as Europe/London; default: UTC.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of the rigs, such as Europe/London; default: UTC, or as it is.")] = None,
     repository: Annotated[str | None, typer.Option(help="Name of its data repository; default: <lab>_server.")] = None,
     data_url: Annotated[str | None, typer.Option(help="Address of the folder <lab>/Subjects, where a web server serves it.")] = None,
 ) -> None:
-    """Make a lab, its data repository and a user for its server, and print the one command to run there. Again, it prints the same."""
+    """Make a lab, its data repository and a user for its server, and print the one command to run there. Again: the same, but as asked."""
     from ranvier import labs, settings
     from ranvier.cli import screen
     from ranvier.client import Database
 
+    if root is not None:
+        labs.check_root(root, name)
     here = settings.load()
     server = labs.add(Database.as_administrator(here), name, timezone=timezone, repository=repository, data_url=data_url)
     screen.err.print(

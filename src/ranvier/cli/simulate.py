@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ranvier.simulate import SimulatedSession
 
 
@@ -32,17 +34,31 @@ def simulate(
     json: Annotated[bool, typer.Option("--json", help="For a script.")] = False,
 ) -> None:
     """Write a session with known neurons into the lab's folder, as a rig does; a running `ranvier up` then takes it from there."""
-    from ranvier import settings
     from ranvier.cli import screen
     from ranvier.simulate import Movie, simulate_session
 
+    root = _lab_root()
     with screen.progress("Simulating") as advance:
         made = simulate_session(
-            settings.load().lab_root, subject, date.date() if date else None, number, probes=_names("probe", probes),
+            root, subject, date.date() if date else None, number, probes=_names("probe", probes),
             fovs=_names("FOV_", fovs), movie=Movie(n_frames=frames), duration_s=seconds, n_channels=channels, n_units=units, seed=seed,
             drift=drift, behaviour=behaviour, cameras=camera or [], damage=_damage(damage or []), progress=advance,
         )  # fmt: skip
     _tell(made, as_json=json)
+
+
+def _lab_root() -> Path:
+    """The lab's folder, which a centre has none of."""
+    from ranvier import settings
+    from ranvier.errors import RanvierError
+
+    here = settings.load()
+    if here.machine.role == "centre":
+        raise RanvierError(
+            f"{here.home} is the home of a centre, which keeps no data",
+            "simulate in the home of a lab's server (--home); `ranvier labs` lists the labs, `ranvier labs add NAME` adds one",
+        )
+    return here.lab_root
 
 
 def _names(kind: str, number: int) -> list[str]:

@@ -97,7 +97,8 @@ def _list(database: Database, limit: int, *, json: bool) -> None:
     rows = []
     for record in database.sessions(limit):
         eid = record["id"]
-        good, sentence = verdict(database.tasks(eid), database.session(eid).get("qc") or "NOT_SET")
+        full = database.session(eid)
+        good, sentence = verdict(database.tasks(eid), full.get("qc") or "NOT_SET", full.get("json"))
         reference = reference_of(record)
         rows.append({"eid": eid, "session": reference, "lab": record["lab"], "good": good, "verdict": sentence})
     if json:

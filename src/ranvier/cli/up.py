@@ -43,11 +43,12 @@ def _settings(lab: str | None, create_subjects: bool, centre: str | None, root: 
         here = settings.initialise_centre(address=centre_at)
     else:
         here = settings.initialise(lab=lab or "lab", unknown_subject=subjects)
-    differs = (lab and lab != here.lab.name) or (create_subjects and here.registration.unknown_subject != "create")
-    if differs or (centre_at and (here.machine.role, here.machine.address) != ("centre", centre_at)):
+    asked: dict[str, str | None] = {"lab.name": lab, "registration.unknown_subject": "create" if create_subjects else None}
+    asked |= {"machine.role": "centre", "machine.address": centre_at} if centre_at else {}
+    if differs := settings.otherwise(here, {name: value for name, value in asked.items() if value}):
         written = here.home / "config.toml"
         raise typer.BadParameter(
-            f"{written} is there already and says otherwise; change it there", param_hint="--lab, --create-subjects, --centre-at"
+            f"{written} is there already and says otherwise: {differs}; change it there", param_hint="--lab, --create-subjects, --centre-at"
         )
     return here
 

@@ -13,7 +13,7 @@ from ranvier.client.datasets import Datasets
 from ranvier.client.events import NOTICES, Events
 from ranvier.client.sessions import Sessions
 from ranvier.client.tasks import Tasks
-from ranvier.settings import Settings
+from ranvier.settings import Settings, SettingsError
 
 __all__ = ["NOTICES", "Connection", "Database", "DatabaseRefused", "DatabaseUnreachable", "Record"]
 
@@ -56,5 +56,16 @@ class Database(Sessions, Datasets, Tasks, Events):
         DatabaseRefused
             If the password is not right.
         """
-        token = os.environ.get("RANVIER_TOKEN") or sign_in(settings.database_url, "admin", settings.secret("admin_password"))
+        token = os.environ.get("RANVIER_TOKEN") or sign_in(settings.database_url, "admin", _password(settings))
         return cls(settings.database_url, token, "admin", patience_s)
+
+
+def _password(settings: Settings) -> str:
+    """The administrator's, which a lab's server has none of."""
+    elsewhere = settings.machine.role == "lab" and not os.environ.get("RANVIER_ADMIN_PASSWORD")
+    if elsewhere and not settings.secret_file("admin_password").exists():
+        raise SettingsError(
+            f"{settings.home} is the home of a lab's server, and this is for an administrator of {settings.database_url}",
+            "run it at the centre, or set RANVIER_TOKEN to an administrator's token",
+        )
+    return settings.secret("admin_password")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from ranvier.client.connection import Connection, DatabaseRefused, Record
-from ranvier.session import Session
+from ranvier.session import NOTHING_APPLIES, Session
 
 _LAST_DAY = "2100-01-01"
 
@@ -33,6 +35,18 @@ class Sessions(Connection):
     def create_session(self, record: Record) -> Record:
         """Create a session; see Alyx's ``POST /sessions``."""
         return self._post("/sessions", record)
+
+    def note_nothing_applies(self, record: Record) -> None:
+        """Note of a session that no task applies to it, as it has no task's row that could tell how it stands.
+
+        Parameters
+        ----------
+        record
+            The session in full.
+        """
+        known = record["json"] or {}
+        if not known.get(NOTHING_APPLIES):
+            self._call("patch", f"/sessions/{record['id']}", {"json": {**known, NOTHING_APPLIES: True}})
 
     def subject(self, nickname: str) -> Record | None:
         """A subject, None where it is not known."""
@@ -60,7 +74,7 @@ class Sessions(Connection):
         try:
             return self._post("/insertions", {"session": eid, "name": name, "serial": serial, "model": model})
         except DatabaseRefused as refusal:
-            if refusal.status == 409 and (found := self._get(address)):  # of two at once
+            if refusal.status == HTTPStatus.CONFLICT and (found := self._get(address)):  # of two at once
                 return found[0]
             raise
 
@@ -81,8 +95,19 @@ class Sessions(Connection):
         return self._post("/tokens", fields)
 
     def revoke_token(self, token_id: str) -> None:
-        """Revoke a token with a name."""
-        self._call("delete", f"/tokens/{token_id}")
+        """Revoke a token with a name.
+
+        Raises
+        ------
+        DatabaseRefused
+            With status 404 when there is none of that id, or none that whoever signed in looks after.
+        """
+        try:
+            self._call("delete", f"/tokens/{quote(token_id, safe='')}")
+        except DatabaseRefused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            raise DatabaseRefused(404, f"the database at {self.url} has no token {token_id}", "`ranvier tokens list` shows them") from None
 
     def add_lab_server(self, **fields: Any) -> Record:
         """A lab with its server, made where it is not there yet; for staff."""

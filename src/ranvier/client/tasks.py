@@ -26,6 +26,10 @@ class Tasks(Connection):
         """One task row."""
         return self._get(f"/tasks/{task_id}")
 
+    def has_task(self, name: str) -> bool:
+        """Whether any session has a task of that name."""
+        return bool(len(self._get(f"/tasks?{urlencode({'executable': name})}&limit=1")))
+
     def patch_task(self, task_id: str, **fields: Any) -> Record:
         """Change a task row."""
         return self._call("patch", f"/tasks/{task_id}", fields)

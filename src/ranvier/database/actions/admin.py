@@ -17,6 +17,7 @@ from ranvier.database.actions.notebook_admin import NoteInline
 from ranvier.database.experiments.admin import ProbeInsertionInline
 from ranvier.database.jobs import cancellations
 from ranvier.database.rest.admin_site import RoleAdmin
+from ranvier.session import NOTHING_APPLIES
 from ranvier.states import GOOD_ENOUGH, Status
 
 #: Statuses after which nothing more happens by itself and all is well.
@@ -115,6 +116,7 @@ class SessionAdmin(RoleAdmin):
         rows = [(task, next(iter(task.attempts.all()), None)) for task in tasks]
         is_open = any(task.status in cancellations.OPEN for task in tasks)
         context = {"rows": rows, "prefect": settings.RANVIER.prefect_ui_url, "open": is_open, "cancel": CANCEL}
+        context["nothing_applies"] = (session.json or {}).get(NOTHING_APPLIES)
         return render_to_string("actions/tasks.html", context)
 
     @admin.display(description="Datasets")

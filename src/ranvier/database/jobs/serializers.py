@@ -313,11 +313,15 @@ class TaskCountSerializer(serializers.Serializer):
 class FailureQuery(RequestSerializer):
     """Which failures to look for."""
 
-    lab = serializers.CharField(required=False, help_text="Name of a lab")
+    lab = Named(required=False, queryset=Lab.objects.all(), help_text="Name of a lab")
     task = serializers.CharField(required=False, help_text="Name of a task")
     since = serializers.DateTimeField(required=False, help_text="Only those that ended later, UTC")
     fingerprint = serializers.CharField(required=False)
     limit = serializers.IntegerField(min_value=1, max_value=1000, required=False, default=100)
+
+    def validate_lab(self, lab: Lab) -> str:
+        """Its name, by which they are looked for."""
+        return lab.name
 
 
 class FailureSerializer(serializers.Serializer):

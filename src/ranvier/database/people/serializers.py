@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 from rest_framework import serializers
 
 from ranvier.database.data.models import DataRepository
+from ranvier.database.people.clock import known_zone
 from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabServer, Project, User, word
 from ranvier.database.people.servers import token_of
 from ranvier.database.rest.access import labs_of, require
@@ -69,7 +70,7 @@ class NewLabServerSerializer(RequestSerializer):
 
     lab = serializers.CharField(max_length=120, validators=[word])
     repository = serializers.CharField(required=False, max_length=255)
-    timezone = serializers.CharField(required=False, max_length=64)
+    timezone = serializers.CharField(required=False, max_length=64, validators=[known_zone])
     # not a URLField, which knows no machine by a name without dots
     data_url = serializers.RegexField(r"^https?://\S+/Subjects/$", required=False)
 

@@ -24,7 +24,7 @@ def ensure_server(lab: str, username: str = "", repository: str = "", timezone: 
     repository
         Its data repository; likewise.
     timezone
-        Time zone of a new lab's rigs; UTC where it is not said.
+        Time zone of a new lab's rigs; UTC where it is not said. `set_timezone` changes that of a known one.
     data_url
         Address of the folder ``<lab>/Subjects``, where it is served; None leaves that of a known repository as it is.
     """
@@ -38,6 +38,15 @@ def ensure_server(lab: str, username: str = "", repository: str = "", timezone: 
         known.repository.data_url = data_url
         known.repository.save()
     return known
+
+
+@transaction.atomic
+def set_timezone(server: LabServer, timezone: str) -> None:
+    """Say in which time zone a lab's rigs and its server's repository are."""
+    for each in (server.lab, server.repository):
+        if each.timezone != timezone:
+            each.timezone = timezone
+            each.save()
 
 
 def token_of(server: LabServer) -> str:

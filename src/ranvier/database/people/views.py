@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from ranvier.database.people import serializers
 from ranvier.database.people.models import AccessToken, Lab, LabLocation, LabServer, Project, User
-from ranvier.database.people.servers import ensure_server
+from ranvier.database.people.servers import ensure_server, set_timezone
 from ranvier.database.rest.access import Access, access_of, refusal
 from ranvier.database.rest.filters import AnyOf, RecordFilter
 from ranvier.database.rest.permissions import StaffWrites
@@ -82,13 +82,15 @@ class LabServerViewSet(mixins.ListModelMixin, viewsets.GenericViewSet):
 
     @extend_schema(request=serializers.NewLabServerSerializer, responses={201: serializers.JoiningSerializer})
     def create(self, request: Request) -> Response:
-        """``POST /lab-servers``: 201, or 200 where the lab has one."""
+        """``POST /lab-servers``: 201, or 200 where the lab has one, which takes another time zone or address of its data."""
         if not request.user.is_staff or access_of(request).by_named_token:
             raise PermissionDenied("only staff may add a lab; sign in as an administrator")
         form = serializers.NewLabServerSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         known = self.get_queryset().filter(lab__name=form.validated_data["lab"]).exists()
         server = ensure_server(**form.validated_data)
+        if known and (zone := form.validated_data.get("timezone")):
+            set_timezone(server, zone)
         return Response(serializers.JoiningSerializer(server).data, status.HTTP_200_OK if known else status.HTTP_201_CREATED)
 
     @extend_schema(responses=serializers.JoiningSerializer)
