@@ -9,9 +9,9 @@ from typing import Any
 
 from ranvier.client import Database
 from ranvier.lookup import SessionNotFound, folder_on_disk
-from ranvier.session import NOTHING_APPLIES, reference_of
+from ranvier.session import reference_of
 from ranvier.settings import Settings
-from ranvier.states import GOOD_ENOUGH, Status
+from ranvier.states import GOOD_ENOUGH, NOTHING_APPLIES, Status
 
 _NOT_DONE = (Status.STARTED, Status.WAITING)
 _NAMED = 3

@@ -15,8 +15,6 @@ from ranvier.errors import RanvierError
 
 #: Touched by the copy step when everything that a session's devices recorded has arrived.
 READY_FLAG = "raw_session.flag"
-#: In the `json` of a session's row: that no task applied to it when it was planned.
-NOTHING_APPLIES = "nothing_applies"
 
 
 class SessionPathError(RanvierError):

@@ -77,6 +77,9 @@ VERDICTS = frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY, Status.E
 #: Verdicts that another attempt with the same identity would only repeat.
 SETTLED = frozenset({Status.COMPLETE, Status.INCOMPLETE, Status.EMPTY})
 
+#: In the `json` of a session's row: that no task applied to it when it was planned.
+NOTHING_APPLIES = "nothing_applies"
+
 #: A parent in one of these is good enough for its children to run.
 GOOD_ENOUGH = frozenset({Status.COMPLETE, Status.INCOMPLETE})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ranvier.session import NOTHING_APPLIES
+from ranvier.states import NOTHING_APPLIES
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_what_has_channels_in_a_region_is_found(each_database: Any, probe: dict[
         ("atlas_id=313", 0),  # midbrain
         ("atlas_acronym=nowhere", 0),
     ):
-        rows = each_database.request("GET", f"/{endpoint}?{query}").json()["results"]
+        rows = each_database.request("GET", f"/{endpoint}?subject=PLACE_001&{query}").json()["results"]
         assert [row["id"] for row in rows] == [probe[found]] * count, query
 
 

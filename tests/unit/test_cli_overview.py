@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ranvier.overview import verdict
-from ranvier.session import NOTHING_APPLIES
+from ranvier.states import NOTHING_APPLIES
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ranvier.client.connection import Connection, DatabaseRefused, Record
-from ranvier.session import NOTHING_APPLIES, Session
+from ranvier.session import Session
+from ranvier.states import NOTHING_APPLIES
 
 _LAST_DAY = "2100-01-01"
 

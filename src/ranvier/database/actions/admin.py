@@ -17,8 +17,7 @@ from ranvier.database.actions.notebook_admin import NoteInline
 from ranvier.database.experiments.admin import ProbeInsertionInline
 from ranvier.database.jobs import cancellations
 from ranvier.database.rest.admin_site import RoleAdmin
-from ranvier.session import NOTHING_APPLIES
-from ranvier.states import GOOD_ENOUGH, Status
+from ranvier.states import GOOD_ENOUGH, NOTHING_APPLIES, Status
 
 #: Statuses after which nothing more happens by itself and all is well.
 WELL = (*GOOD_ENOUGH, Status.EMPTY)
