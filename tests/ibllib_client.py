@@ -17,6 +17,7 @@ from ibllib.pipes.tasks import Pipeline, Task, run_alyx_task
 from iblutil.util import Bunch
 from one.api import ONE
 
+#: File that tells that the failure has been had.
 AGAIN = "again"
 #: After these nothing waits any more: the pipeline is no deeper.
 ROUNDS = 4
@@ -142,7 +143,7 @@ def serve(one: Any, root: Path, lab: str) -> list[dict[str, Any]]:
 
 
 def rounds_of_work(one: Any, session: Path) -> dict[str, list[dict[str, Any]]]:
-    """Create tasks, and work on them until nothing is left; then on what failed."""
+    """Create tasks, work on them, and then on what failed."""
     import ibllib_client  # by its name, as the database keeps where a task's class is
 
     pipeline = Pipeline(session_path=session, one=one)
@@ -154,8 +155,7 @@ def rounds_of_work(one: Any, session: Path) -> dict[str, list[dict[str, Any]]]:
     # children first: they are Held until their parents are done
     for name in ("Metrics", "Report", *pipeline.tasks):
         rounds[f"{len(rounds)} {name}"] = work(pipeline, name)
-    while any(task["status"] == "Waiting" for task in listed(pipeline)):
-        pipeline.run(machine="server")
+    pipeline.run(machine="server")
     rounds["worked"] = listed(pipeline)
     rounds["created again"] = pipeline.create_alyx_tasks()
     pipeline.rerun_failed(machine="server")

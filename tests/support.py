@@ -45,6 +45,17 @@ def free_ports(number: int) -> list[int]:
         return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
 
 
+def connect(url: str, settings: Settings, folder: Path, mode: str = "remote") -> Any:
+    """The real ONE as the administrator of another machine has it: files by HTTP, tables and downloads in a folder."""
+    import one.params
+    from one.api import ONE
+
+    password = settings.secret("admin_password")
+    server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
+    one.params.save({"ALYX_URL": url, **server}, url)
+    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=folder, cache_rest=None, mode=mode)
+
+
 def caller(root: Path, settings: Settings) -> Callable[..., Job]:
     """What calls a task on a device of a session; what it wrote stays in the job's staging folder, judged."""
 

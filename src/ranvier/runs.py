@@ -154,19 +154,18 @@ def await_end(settings: Settings, flow_run: str, tick: Callable[[], None] = lamb
     """
     heard = time.monotonic()
     while True:
+        state = None
         try:
             state = _state(settings, flow_run)
+            heard = time.monotonic()
         except requests.RequestException as error:
             refused = error.response is not None and error.response.status_code < 500
             if refused or time.monotonic() - heard > SILENT_S:
                 hint = "the run goes on without this command; `ranvier status` tells how it stands"
                 raise RunProblem(f"Prefect at {settings.prefect_api_url} does not answer: {error}", hint) from None
-        else:
-            heard = time.monotonic()
-            if state["type"] in _ENDS:
-                tick()
-                return state["type"] == "COMPLETED", state["message"] or state["name"]
         tick()
+        if state is not None and state["type"] in _ENDS:
+            return state["type"] == "COMPLETED", state["message"] or state["name"]
         time.sleep(1.0)
 
 

@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import one.params
 import pandas as pd
 import pytest
 from one.alf.cache import QC_TYPE
-from one.api import ONE, OneAlyx
+from one.api import OneAlyx
+from support import connect
 
 from ranvier.database.commands import CommandError, make_cache
 
@@ -45,14 +45,7 @@ def eids(live_database: Any) -> list[str]:
 @pytest.fixture
 def online(live_database: Any, tmp_path: Path) -> OneAlyx:
     """ONE, connected, with nothing on its disk."""
-    return connect(live_database, tmp_path)
-
-
-def connect(live_database: Any, folder: Path, mode: str = "remote") -> OneAlyx:
-    url, password = live_database.url, live_database.settings.secret("admin_password")
-    server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
-    one.params.save({"ALYX_URL": url, **server}, url)
-    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=folder, cache_rest=None, mode=mode)
+    return connect(live_database.url, live_database.settings, tmp_path)
 
 
 def info(live_database: Any, tag: str = "") -> dict[str, Any]:
@@ -63,7 +56,7 @@ def info(live_database: Any, tag: str = "") -> dict[str, Any]:
 
 def test_offline_one_finds_what_it_finds_online(live_database: Any, eids: list[str], online: OneAlyx, tmp_path: Path) -> None:
     assert online.load_cache()
-    offline = connect(live_database, tmp_path, "local")
+    offline = connect(live_database.url, live_database.settings, tmp_path, "local")
     assert offline.offline
     for terms in (
         {"subject": SUBJECT},
@@ -107,7 +100,7 @@ def test_offline_one_knows_insertions(live_database: Any, eids: list[str], onlin
     live_database.make("/insertions", {"session": eids[1], "name": "probe00"})
     (live_database.settings.home / "cache" / "all" / "cache.zip").unlink(missing_ok=True)
     online.load_cache()
-    offline = connect(live_database, tmp_path, "local")
+    offline = connect(live_database.url, live_database.settings, tmp_path, "local")
     for eid in eids:
         assert [list(found) for found in offline.eid2pid(eid)] == [list(found) for found in online.eid2pid(eid)]
     for pid in online.search_insertions(subject=SUBJECT):

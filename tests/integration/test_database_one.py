@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import one.alf.io as alfio
-import one.params
 import pandas as pd
 import pytest
 import requests
 from one.api import ONE, OneAlyx
 from one.registration import RegistrationClient
 from PIL import Image
+from support import connect
 
 SUBJECT = "ONE_001"
 NEW_USER = """
@@ -42,18 +42,10 @@ def write_session(folder: Path) -> None:
     pd.DataFrame({"intervals_0": [0.0, 1.0], "intervals_1": [1.0, 2.0]}).to_parquet(folder / "alf" / "_ibl_trials.table.pqt")
 
 
-def connect(database: Any, cache: Path, mode: str = "remote") -> OneAlyx:
-    """ONE as a user of another machine has it: files by HTTP."""
-    url, password = database.url, database.settings.secret("admin_password")
-    server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
-    one.params.save({"ALYX_URL": url, **server}, url)
-    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=cache, cache_rest=None, mode=mode)
-
-
 @pytest.fixture(scope="module")
 def client(each_database: Any, tmp_path_factory: pytest.TempPathFactory) -> OneAlyx:
     """ONE with nothing cached."""
-    return connect(each_database, tmp_path_factory.mktemp("one-cache"))
+    return connect(each_database.url, each_database.settings, tmp_path_factory.mktemp("one-cache"))
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +152,8 @@ def test_loads_over_http_into_an_empty_cache(client: OneAlyx, session: tuple[str
 # ONE 3.6.1 says to pandas 3 what pandas 4 will not take
 @pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:pandas.errors.Pandas4Warning")
 def test_tables_serve_offline(each_database: Any, client: OneAlyx, session: tuple[str, Path], tmp_path: Path) -> None:
-    connect(each_database, tmp_path).load_cache()
-    offline, (eid, _) = connect(each_database, tmp_path, "local"), session
+    connect(each_database.url, each_database.settings, tmp_path).load_cache()
+    offline, (eid, _) = connect(each_database.url, each_database.settings, tmp_path, "local"), session
     assert [str(found) for found in offline.search(subject=SUBJECT, datasets="spikes.times.npy")] == [eid]
     assert offline.list_datasets(eid) == client.list_datasets(eid)
     assert [list(found) for found in offline.eid2pid(eid)] == [list(found) for found in client.eid2pid(eid)]

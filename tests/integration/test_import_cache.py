@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import one.params
 import pytest
 import requests
 from iblutil.io import parquet
 from one.alf.cache import load_tables
-from one.api import ONE
-from support import free_ports
+from support import connect, free_ports
 
 from ranvier.database.bootstrap import bootstrap
 from ranvier.database.serving import serve
@@ -26,13 +24,6 @@ from ranvier.settings import initialise, load
 pytestmark = pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:pandas.errors.Pandas4Warning")
 LAB, SUBJECT = "movedlab", "MOVED_001"
 NAMES = ("alf/probe00/spikes.times.npy", "alf/probe00/#2026-07-02#/spikes.times.npy", "alf/_ibl_wheel.position.npy")
-
-
-def connect(url: str, password: str, folder: Path) -> Any:
-    """The real ONE."""
-    server = {"HTTP_DATA_SERVER": f"{url}/data", "HTTP_DATA_SERVER_LOGIN": "admin", "HTTP_DATA_SERVER_PWD": password}
-    one.params.save({"ALYX_URL": url, **server}, url)
-    return ONE(base_url=url, username="admin", password=password, silent=True, cache_dir=folder, cache_rest=None, mode="remote")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +55,7 @@ def cache(live_database: Any, home: Path) -> Path:
             np.save(file, np.arange(5.0) * number)
     # tables that another test had made within the last minute would be given again
     (live_database.settings.home / "cache" / "all" / "cache.zip").unlink(missing_ok=True)
-    connect(live_database.url, live_database.settings.secret("admin_password"), folder).load_cache()
+    connect(live_database.url, live_database.settings, folder).load_cache()
     return folder
 
 
@@ -96,7 +87,7 @@ def test_a_cache_moves_in_and_one_finds_it_as_before(cache: Path, home: Path, tm
     assert (again["tables"]["sessions"], again["tables"]["datasets"]) == ({"unchanged": 3}, {"unchanged": 9})
     before = load_tables(cache)
     with serve(load(home), free_ports(1)[0], wait_s=120) as url:
-        here = connect(url, load(home).secret("admin_password"), tmp_path / "downloads")
+        here = connect(url, load(home), tmp_path / "downloads")
         eids = here.search(lab=LAB)
         assert set(map(str, eids)) == {str(eid) for eid, row in before["sessions"].iterrows() if row["lab"] == LAB}
         for eid in eids:
